@@ -1,0 +1,36 @@
+"""A task is what the loop does not know: a model, a loss, a prediction, a score and pseudo-labels for one kind of label."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from augment import Sample
+
+Batch = dict[str, Any]
+
+
+class Task(Protocol):
+    metric: str                      # the score that curves and tables are drawn from, e.g. "AP"
+    columns: tuple[str, ...]         # metrics shown in tables, `metric` first
+
+    def model(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
+        """A network with fresh weights for inputs normalised by `mean`, `std`."""
+    def policy(self, mean: tuple[float, ...]):
+        """sample, seed -> augmented sample of the training size."""
+    def prepare(self, sample: Sample) -> tuple[Sample, float]:
+        """Un-augmented input for prediction, and its scale against the photo."""
+    def collate(self, samples: list[Sample]) -> Batch:
+        """Tensors of equal shape, `images` (B, 3, H, W) uint8 among them."""
+    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """((B,) loss sums with gradient, (B,) counts that normalise them: positive anchors or labelled pixels)."""
+    def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """One prediction an image, on the CPU, in the photo's own pixels."""
+    def score(self, predictions: dict[int, Any], dataset) -> dict[str, Any]:
+        """Metrics of predictions by image index; every image of `dataset` exactly once."""
+    def write_part(self, path: Path, predictions: dict[int, Any]) -> None:
+        """Store raw predictions of some pool images, so that an interrupted labelling goes on."""
+    def write_labels(self, path: Path, parts: list[Path], pool, human, info: dict) -> dict:
+        """Raw predictions -> pseudo-label file; returns the report (kept images, boxes, precision, ...)."""
+    def read_labels(self, path: Path, pool):
+        """The pseudo-labelled data set a student trains on."""

@@ -1,0 +1,53 @@
+"""One picture and what is known about it."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass
+class Sample:
+    """One picture with its N boxes and, for segmentation, its class map.
+
+    A box covers the continuous area x1 <= x < x2, y1 <= y < y2; pixel (i, j) covers [i, i + 1) x [j, j + 1).
+    Raises ValueError if shapes or the image's type do not fit together.
+    """
+
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB"""
+    boxes: np.ndarray
+    """(N, 4) float32: x1, y1, x2, y2 in pixels"""
+    classes: np.ndarray
+    """(N,) int64"""
+    ignore: np.ndarray
+    """(N,) bool: neither object nor background (crowds, uncertain pseudo-labels); moved like any box"""
+    mask: np.ndarray | None = None
+    """(H, W) uint8 class map, 255 = ignore"""
+
+    def __post_init__(self):
+        self.boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        self.classes = np.asarray(self.classes, np.int64)
+        self.ignore = np.asarray(self.ignore, bool)
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8 or not self.image.size:
+            raise ValueError(f"image must be (H, W, 3) uint8 and not empty, got {self.image.shape} {self.image.dtype}")
+        if not len(self.boxes) == len(self.classes) == len(self.ignore):
+            raise ValueError(f"{len(self.boxes)} boxes, {len(self.classes)} classes, {len(self.ignore)} ignore flags")
+        if self.mask is not None and (self.mask.shape != self.image.shape[:2] or self.mask.dtype != np.uint8):
+            raise ValueError(f"mask must be {self.image.shape[:2]} uint8, got {self.mask.shape} {self.mask.dtype}")
+
+    @classmethod
+    def unlabelled(cls, image: np.ndarray) -> Sample:
+        """A picture (H, W, 3) uint8 without boxes or mask, such as one of the unlabelled pool."""
+        return cls(image, np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+
+    def clipped(self, width: float | None = None, height: float | None = None) -> Sample:
+        """The same picture, its boxes cut at (width, height) pixels, by default the image's size.
+
+        Boxes left without area are dropped, with their classes and flags: COCO train2017 itself holds two of
+        zero height (annotations 918 and 2206849).
+        """
+        width, height = width or self.image.shape[1], height or self.image.shape[0]
+        boxes = np.clip(self.boxes, 0, np.array([width, height, width, height], np.float32))
+        keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # also false for NaN
+        return replace(self, boxes=boxes[keep], classes=self.classes[keep], ignore=self.ignore[keep])

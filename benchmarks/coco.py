@@ -1,0 +1,132 @@
+"""Random init, ImageNet pre-training or self-training?  Object detection, all starting points from one command.
+
+    accelerate launch benchmarks/coco.py                                           the demo: generated data, two CPU cores
+    accelerate launch benchmarks/coco.py mini  --data DIR --unlabeled DIR...       your COCO-format data, any folders of photos
+    accelerate launch benchmarks/coco.py paper --data DIR --unlabeled DIR...       the paper's setting
+    accelerate launch benchmarks/coco.py RECIPE --help                             every option
+
+The same command again goes on where it was interrupted, and prints the finished table at once.
+"""
+
+import difflib
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import tyro
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from rich.console import Console
+from rich.table import Table
+
+from figures import draw_curves
+from recipes import RECIPES
+from selftrain import rounds
+from selftrain.data import splits as data
+from selftrain.errors import UserError
+from selftrain.files import write_json
+from selftrain.progress import duration, peak_memory
+from selftrain.recipe import Recipe, digest
+from selftrain.stop import Stop, Stopped
+from selftrain.tasks.detection import Detection
+from selftrain.train import Engine
+from tables import arms_markdown, arms_table
+
+
+def parse(args: list[str]) -> Recipe:
+    """`[RECIPE] [--option value]...`; the recipe defaults to the demo."""
+    if args and not args[0].startswith("-"):
+        name, args = args[0], args[1:]
+        if name not in RECIPES:
+            near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)
+            raise UserError(f"no recipe is called {name!r}; nearest: {near[0]} (there are {', '.join(RECIPES)})")
+    else:
+        name = "demo"
+        if args[:1] in (["--help"], ["-h"]):
+            print(__doc__)
+    preset = RECIPES[name]
+    return tyro.cli(Recipe, default=preset(), args=args, prog=f"coco.py {name}", description=preset.__doc__).check()
+
+
+def main(recipe: Recipe) -> int:
+    accelerator = Accelerator(mixed_precision=recipe.precision, log_with=list(recipe.track) or None, project_dir=recipe.out,
+                              kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+    stop = Stop(accelerator)
+    console = Console() if accelerator.is_main_process else None
+    say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
+    engine = Engine(accelerator, stop, console)
+    if recipe.track:
+        accelerator.init_trackers(recipe.name)
+
+    with accelerator.main_process_first():
+        splits = data.load(recipe, warn=lambda text: say(f"[yellow]note:[/] {text}"))
+    task = Detection(recipe, splits.train.class_names)
+    cells = rounds.plan(recipe, splits)
+    announce(say, recipe, splits, cells, accelerator)
+    engine.on_rate = Estimate(say, cells)
+
+    records = []
+    for number, cell in enumerate(cells, 1):
+        engine.on_rate.cell = number - 1
+        records.append(rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say))
+    if accelerator.is_main_process:
+        report(console, recipe, records)
+    accelerator.end_training()
+    return 0
+
+
+def announce(say, recipe: Recipe, splits: data.Splits, cells: list[rounds.Cell], accelerator: Accelerator) -> None:
+    """What will run, before it runs."""
+    pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
+    say(f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, {len(splits.train)} labelled images "
+        f"({recipe.fraction:.4g} of the set), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
+        f"{len(splits.train.class_names)} classes")
+    say(f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} (global batch / batch it is meant for); "
+        f"{accelerator.num_processes} process(es) on {accelerator.device}, precision {accelerator.mixed_precision}")
+    table = Table("run", "steps", "images", "state", box=None, pad_edge=False)
+    for cell in cells:
+        done, begun = (cell.folder / "record.json").exists(), (cell.folder / "last.pt").exists()
+        table.add_row(cell.arm, f"{recipe.steps:,}", f"{cell.images:,}", "finished" if done else "goes on from its checkpoint" if begun else "to do")
+    say(table)
+
+
+class Estimate:
+    """Time and memory of the whole command, told once after the first steps of the first cell that trains."""
+
+    def __init__(self, say, cells: list[rounds.Cell]):
+        self.say, self.cells, self.cell, self.told = say, cells, 0, False
+
+    def __call__(self, seconds: float, steps: int) -> None:
+        if not self.told:
+            self.told = True
+            a_image = seconds / steps * self.cells[self.cell].recipe.steps / self.cells[self.cell].images
+            left = [cell for cell in self.cells[self.cell:] if not (cell.folder / "record.json").exists()]
+            total = sum(cell.images for cell in left) * a_image
+            self.say(f"estimate: {duration(seconds / steps * self.cells[self.cell].recipe.steps)} for this run, {duration(total)} of training in all "
+                     f"(evaluation and pseudo-labelling come on top); peak memory so far {peak_memory():.1f} GiB")
+
+
+def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
+    """Table on the screen; the same as markdown, json and a figure in the run's own folder."""
+    folder = Path(recipe.out) / f"{recipe.name}-{digest([r['key'] for r in records])}"
+    console.print(arms_table(records))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(arms_markdown(records))
+    write_json(folder / "records.json", records)
+    draw_curves(records, folder / "curves.png")
+    console.print(f"table, records and figure: {folder}/table.md, records.json, curves.png", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    code = 1
+    try:
+        code = main(parse(sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except Stopped:
+        print("stopped as told; everything is saved, the same command goes on from here", file=sys.stderr)
+        code = 143
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code) if code else sys.exit(0)

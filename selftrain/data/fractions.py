@@ -1,0 +1,118 @@
+"""Which images count as labelled: nested by construction, published as lists of image ids with a hash."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selftrain.data.coco import CocoDataset
+from selftrain.data.image import read_bytes
+from selftrain.errors import UserError
+from selftrain.files import write_atomic
+from selftrain.seeds import derive
+
+
+@dataclass(frozen=True, eq=False)
+class Fraction:
+    """A list of labelled images as it stands in its file."""
+
+    ids: np.ndarray  # (n,) int64 image ids, ascending
+    fraction: float
+    seed: int
+    dataset_hash: str
+    hash: str  # 16 hex digits, of all of the above
+
+
+def fraction_ids(dataset: CocoDataset, fraction: float, seed: int) -> np.ndarray:
+    """The ids (n,) int64, ascending, of round(fraction x N) images.
+
+    Every image has one place in line per seed, drawn from (seed, image id) alone: a smaller fraction is part of every larger one,
+    and the order of the file does not matter. N counts the images without annotation too, as they belong to the data set.
+
+    Raises:
+        UserError: the fraction is not in (0, 1], or so small that no image is left.
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"--fraction {fraction}: a fraction is above 0 and at most 1 (10 % is 0.1).")
+    count = round(fraction * len(dataset))
+    if count == 0:
+        raise UserError(f"--fraction {fraction}: no image is left of the {len(dataset)} in {dataset.folder}. Use a larger fraction.")
+    place = np.array([derive("fraction", seed, image_id) for image_id in dataset.image_ids.tolist()], np.int64)
+    order = np.lexsort((dataset.image_ids, place))
+    return np.sort(dataset.image_ids[order[:count]])
+
+
+def missing_classes(dataset: CocoDataset, ids: np.ndarray) -> list[str]:
+    """Names of the classes of which these images have no box (crowds not counted): they cannot be learnt from them."""
+    counts = dataset.subset(ids).class_counts
+    return [name for name, count in zip(dataset.class_names, counts, strict=True) if count == 0]
+
+
+def write_fraction(path: str | Path, ids: np.ndarray, dataset_hash: str, fraction: float, seed: int) -> Fraction:
+    """Write the list with what it was made from and a hash over all of it."""
+    ids = np.unique(np.asarray(ids, np.int64))
+    digest = _hash(ids, dataset_hash, fraction, seed)
+    content = {
+        "fraction": fraction,
+        "seed": seed,
+        "dataset": dataset_hash,
+        "count": len(ids),
+        "hash": digest,
+        "image_ids": ids.tolist(),
+    }
+    write_atomic(path, lambda file: file.write(json.dumps(content).encode()))
+    return Fraction(ids, fraction, seed, dataset_hash, digest)
+
+
+def read_fraction(path: str | Path) -> Fraction:
+    """Read a list that `write_fraction` wrote. UserError if it is missing, not such a list, or was edited."""
+    data = read_bytes(path)
+    try:
+        content = json.loads(data)
+        ids = np.array(content["image_ids"], np.int64)
+        result = Fraction(ids, float(content["fraction"]), int(content["seed"]), str(content["dataset"]), str(content["hash"]))
+        count = content["count"]
+    except (ValueError, KeyError, TypeError, OverflowError) as err:
+        raise UserError(f"{path}: not a list of labelled images ({err!r}). Write it anew, or restore the original.") from None
+    if count != len(ids) or result.hash != _hash(ids, result.dataset_hash, result.fraction, result.seed):
+        raise UserError(
+            f"{path}: the list was edited: its hash does not fit its {len(ids)} ids. Restore the original, or write a new list."
+        )
+    return result
+
+
+def import_unbiased_teacher(path: str | Path, dataset: CocoDataset, percent: float, fold: int) -> np.ndarray:
+    """The image ids (n,) int64, ascending, of one fold of Unbiased Teacher's COCO_supervision.txt.
+
+    That file, {percent: {fold: [positions]}}, counts positions in the list detectron2 makes of train2017: images by ascending id,
+    without those that have no annotation or only crowds.
+
+    Raises:
+        UserError: the file has no such percent or fold, or was made for other images.
+    """
+    data = read_bytes(path)
+    try:
+        folds = {float(key): value for key, value in json.loads(data).items()}
+    except (ValueError, AttributeError) as err:
+        raise UserError(f"{path}: not Unbiased Teacher's COCO_supervision.txt ({err}). Download dataseed/COCO_supervision.txt.") from None
+    if float(percent) not in folds:
+        raise UserError(f"{path}: has no {percent} %. Choose one of {', '.join(f'{p:g}' for p in sorted(folds))}.")
+    if str(fold) not in folds[float(percent)]:
+        raise UserError(f"{path}: has no fold {fold} for {percent} %. Choose one of {', '.join(folds[float(percent)])}.")
+    positions = np.array(folds[float(percent)][str(fold)], np.int64)
+    listed = np.sort(dataset.image_ids[dataset.listed > 0])
+    # The original makes the same check of the count; without it a shifted list would pass for the published split.
+    expected = int(percent / 100 * len(listed))
+    if len(positions) != expected or (len(positions) and not 0 <= positions.min() <= positions.max() < len(listed)):
+        raise UserError(
+            f"{path}: its {percent} % are {len(positions)} of other images than the {len(listed)} with objects here "
+            f"(expected {expected} positions below {len(listed)}). Use it with COCO's instances_train2017.json."
+        )
+    return np.sort(listed[positions])
+
+
+def _hash(ids: np.ndarray, dataset_hash: str, fraction: float, seed: int) -> str:
+    made_from = repr((dataset_hash, float(fraction), int(seed))).encode()
+    return hashlib.blake2b(made_from + ids.astype("<i8").tobytes(), digest_size=8).hexdigest()

@@ -1,0 +1,142 @@
+"""The pool: images whose labels training never sees."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from augment.sample import Sample
+from selftrain.data.coco import CocoDataset, read_coco
+from selftrain.data.image import read_image
+from selftrain.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """N unlabelled images."""
+
+    folder: Path  # the common parent
+    names: np.ndarray  # (N,) bytes: utf-8 paths below folder
+    sizes: np.ndarray  # (N,) int64 bytes of each file
+    hash: str  # 16 hex digits, of the names and file sizes
+    hidden: CocoDataset | None = None  # the same images in the same order with labels, only to measure pseudo-labels by
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, i: int) -> Path:
+        """The image file of position i."""
+        return self.folder / os.fsdecode(self.names[i])
+
+    def sample(self, i: int) -> Sample:
+        """Image i decoded, without boxes. UserError if the file is missing or damaged."""
+        return Sample.unlabelled(read_image(self.path(i)))
+
+
+def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
+    """All pictures below these folders, each real file once, sorted by path.
+
+    Of a single folder F, labels in the file ../annotations/instances_F.json are attached as `hidden` if they know every image;
+    not with `labels=False`.
+
+    Raises:
+        UserError: a folder is missing or cannot be read, there is no picture, or the labels beside the folder are broken.
+    """
+    roots = [Path(os.path.abspath(folder)) for folder in folders]
+    if not roots:
+        raise UserError("a pool needs at least one folder of pictures; name one with --pool.")
+    common = Path(os.path.commonpath(roots))
+    found: dict[str, tuple[str, int]] = {}
+    for root in roots:
+        prefix = root.relative_to(common).as_posix()
+        for name, real, size in list_images(root):
+            found.setdefault(real, (name if prefix == "." else f"{prefix}/{name}", size))
+    if not found:
+        raise UserError(
+            f"{', '.join(map(str, roots))}: no picture in the pool. Give a folder with files ending in {' '.join(IMAGE_SUFFIXES)}."
+        )
+    images = sorted((os.fsencode(name), size) for name, size in found.values())
+    pool = _pool(common, [name for name, _ in images], [size for _, size in images])
+    return _with_labels(pool) if labels and len(roots) == 1 else pool
+
+
+def rest_pool(dataset: CocoDataset, image_ids_used: np.ndarray) -> Pool:
+    """The images of `dataset` that are not in use as labelled ones; their labels are `hidden`.
+
+    Raises:
+        UserError: no image is left, or a file is missing.
+    """
+    positions = np.flatnonzero(~np.isin(dataset.image_ids, image_ids_used))
+    if not len(positions):
+        raise UserError(
+            f"{dataset.folder}: every image is used with its label, none is left for the pool. "
+            "Use a fraction below 1, or name a folder of pictures with --pool."
+        )
+    hidden = dataset.take(positions)
+    sizes = []
+    for i in range(len(hidden)):
+        try:
+            sizes.append(os.stat(hidden.path(i)).st_size)
+        except OSError:
+            raise UserError(f"{hidden.path(i)}: no such file. Download it again, or correct the folder of the images.") from None
+    return _pool(dataset.folder, hidden.names.tolist(), sizes, hidden)
+
+
+def list_images(root: str | Path) -> list[tuple[str, str, int]]:
+    """All pictures below `root` by suffix: (path below root with forward slashes, real path, bytes), sorted by path.
+
+    Hidden files and folders (a leading dot) are skipped; linked folders are followed, each real folder once.
+
+    Raises:
+        UserError: a folder is missing or cannot be read.
+    """
+    found, visited, todo = [], set(), [("", str(root))]
+    while todo:
+        prefix, folder = todo.pop()
+        real = os.path.realpath(folder)
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        todo.append((f"{prefix}{entry.name}/", entry.path))
+                    elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                        # Asking the system for the real path of every file is slow; only a link can differ.
+                        path = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
+                        # A link to nothing is kept, so that reading or checking names it.
+                        found.append((prefix + entry.name, path, entry.stat().st_size if entry.is_file() else 0))
+        except OSError as err:
+            raise UserError(f"{folder}: the folder cannot be read ({err.strerror}). Correct the path or its permissions.") from None
+    return sorted(found)
+
+
+def _pool(folder: Path, names: list[bytes], sizes: list[int], hidden: CocoDataset | None = None) -> Pool:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, size in zip(names, sizes, strict=True):
+        digest.update(b"%s\0%d\n" % (name, size))
+    return Pool(folder, np.array(names), np.array(sizes, np.int64), digest.hexdigest(), hidden)
+
+
+def _with_labels(pool: Pool) -> Pool:
+    path = pool.folder.parent / "annotations" / f"instances_{pool.folder.name}.json"
+    if not path.is_file():
+        return pool
+    try:
+        labels = read_coco(path, pool.folder)
+    except UserError as err:
+        raise UserError(f"{err} These labels only measure the pool: without them, move the file away.") from None
+    order = np.argsort(labels.names)
+    at = np.minimum(np.searchsorted(labels.names, pool.names, sorter=order), len(labels) - 1)
+    positions = order[at]
+    if not np.array_equal(labels.names[positions], pool.names):
+        return pool
+    return Pool(pool.folder, pool.names, pool.sizes, pool.hash, labels.take(positions))

@@ -1,0 +1,59 @@
+"""The data of one detection run: labelled fraction, val and test split, pool."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftrain.data.coco import CocoDataset, read_coco
+from selftrain.data.fractions import fraction_ids, missing_classes
+from selftrain.data.layout import find_layout
+from selftrain.data.pool import Pool, read_pool, rest_pool
+from selftrain.data.shapes import generate
+from selftrain.errors import UserError
+from selftrain.recipe import Recipe, digest
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: CocoDataset               # the labelled fraction
+    val: CocoDataset                 # for the curve and for tuning
+    test: CocoDataset                # for the reported score; the val split itself where the data set has no labelled test split
+    test_name: str                   # "test" or "val"
+    pool: Pool | None
+    hash: str                        # of everything above but the pool, which has its own
+
+
+def load(recipe: Recipe, warn: Callable[[str], None], progress: Callable[[int, int], None] | None = None) -> Splits:
+    """Read what `recipe` asks for, generating it first where that is the `shapes` set.  Raises UserError for anything wrong.
+
+    Of several processes the main one goes first (accelerator.main_process_first): the others then find the set finished.
+    """
+    if recipe.data != "shapes":
+        return _read(recipe, Path(recipe.data), warn)
+    try:
+        return _read(recipe, generate(Path(recipe.out) / f"shapes-{recipe.shapes.digest()}", recipe.shapes, progress=progress), warn)
+    except FileExistsError as error:
+        raise UserError(str(error)) from error
+
+
+def _read(recipe: Recipe, root: Path, warn: Callable[[str], None]) -> Splits:
+    layout = find_layout(root, train_json=recipe.train_json, val_json=recipe.val_json, test_json=recipe.test_json,
+                         train_images=recipe.train_images, val_images=recipe.val_images, test_images=recipe.test_images)
+    whole = read_coco(layout.train_json, layout.train_images)
+    val = read_coco(layout.val_json, layout.val_images, classes=whole.class_names)
+    test = read_coco(layout.test_json, layout.test_images, classes=whole.class_names) if layout.test_json else val
+    for name, dataset in (("train", whole), ("val", val), ("test", test)):
+        if any(dataset.dropped.values()) and not (name == "test" and test is val):
+            warn(f"{name}: {', '.join(f'{n} {what}' for what, n in dataset.dropped.items() if n)} (dropped or clipped)")
+    ids = fraction_ids(whole, recipe.fraction, recipe.seed)
+    missing = missing_classes(whole, ids)
+    if missing:
+        warn(f"--fraction {recipe.fraction:g} (seed {recipe.seed}) holds no object of: {', '.join(missing)}")
+    train = whole.subset(ids) if recipe.fraction < 1 else whole
+    pool = None
+    if recipe.self_training:
+        if recipe.unlabeled == ("rest",):
+            pool = rest_pool(whole, ids)
+        else:
+            pool = read_pool(recipe.unlabeled or (root / "unlabeled2017",))
+    return Splits(train, val, test, "val" if test is val else "test", pool, digest([train.hash, val.hash, test.hash]))

@@ -1,0 +1,46 @@
+"""Batch norm over all processes.
+
+On CUDA torch's SyncBatchNorm does it.  It has no CPU form, so that a two-process CPU run would train another network than one
+process does; the class below keeps the arithmetic and the weight names of the layer it replaces.
+"""
+
+import torch
+import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
+    """Make every batch norm of `model` use the statistics of the global batch.  Weights and their names stay."""
+    if device.type != "cpu":
+        return convert_sync_batchnorm(model)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm's BatchNormAct2d is one: its dropout and activation follow as before
+            cls = type(module)
+            module.__class__ = type(f"Gloo{cls.__name__}", (_GlooNorm, cls), {})
+    return model
+
+
+class _GlooNorm:
+    """(B, C, H, W) normalised by mean and variance over B, H, W of all processes; equal batch sizes are not assumed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        count = torch.full((1,), x.numel() / x.shape[1], dtype=x.dtype, device=x.device)
+        sums = torch.cat([x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), count])
+        total = all_reduce(sums, op=dist.ReduceOp.SUM)  # with gradient
+        channels = x.shape[1]
+        n = total[-1].detach()
+        mean = total[:channels] / n
+        variance = (total[channels:-1] / n - mean * mean).clamp(min=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1).clamp(min=1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        x = x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        if hasattr(self, "act"):  # timm.layers.BatchNormAct2d
+            x = self.act(self.drop(x))
+        return x

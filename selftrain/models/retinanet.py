@@ -1,0 +1,135 @@
+"""RetinaNet (Lin et al. 2017) with the official TensorFlow constants (paper.md 2.2), vectorised over the batch.
+
+Shapes: B images, A anchors over all levels (9 a position), K classes, M objects an image at most (padded).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import batched_nms, clip_boxes_to_image, sigmoid_focal_loss
+
+from selftrain.models.anchors import BACKGROUND, IGNORED, RATIOS, SCALES, grid_anchors, match
+
+ANCHORS_PER_CELL = len(RATIOS) * len(SCALES)
+CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+
+
+class Head(nn.Module):
+    """Pyramid levels -> (B, A, outputs): convolutions shared by the levels, batch norm a level, one 3x3 predictor."""
+
+    def __init__(self, channels: int, depth: int, levels: int, outputs: int, prior: float | None, norm: bool, bn_momentum: float, bn_eps: float):
+        super().__init__()
+        self.outputs = outputs
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=not norm) for _ in range(depth))
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum) if norm else nn.Identity() for _ in range(depth))
+            for _ in range(levels))
+        self.predictor = nn.Conv2d(channels, ANCHORS_PER_CELL * outputs, 3, padding=1)
+        for conv in self.convs:
+            nn.init.normal_(conv.weight, std=0.01)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        nn.init.normal_(self.predictor.weight, std=1e-5)
+        # every anchor starts out as background with probability 1 - prior, or the first steps drown in false positives
+        nn.init.constant_(self.predictor.bias, 0.0 if prior is None else -math.log((1 - prior) / prior))
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        out = []
+        for x, norms in zip(levels, self.norms, strict=True):
+            for conv, norm in zip(self.convs, norms):
+                x = F.relu(norm(conv(x)))
+            x = self.predictor(x)                                        # B A*outputs H W
+            b, _, h, w = x.shape
+            out.append(x.view(b, ANCHORS_PER_CELL, self.outputs, h, w).permute(0, 3, 4, 1, 2).reshape(b, -1, self.outputs))
+        return torch.cat(out, 1)
+
+
+class RetinaNet(nn.Module):
+    """uint8 RGB (B, 3, H, W) -> logits (B, A, K), box deltas (B, A, 4), both float32."""
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module, *, classes: int, levels: tuple[int, ...], channels: int, head_depth: int = 4,
+                 anchor_scale: float = 4.0, anchor_offset: float = 0.5, norm: bool = True, bn_momentum: float = 0.1, bn_eps: float = 1e-4,
+                 mean: tuple[float, ...] = (0.485, 0.456, 0.406), std: tuple[float, ...] = (0.229, 0.224, 0.225)):
+        """levels: pyramid levels, e.g. (3, 4, 5, 6, 7); mean, std: of the backbone's weights, for pixels in 0..1."""
+        super().__init__()
+        self.backbone, self.neck = backbone, neck
+        self.strides = [2**level for level in levels]
+        self.anchor_scale, self.anchor_offset = anchor_scale, anchor_offset
+        self.class_head = Head(channels, head_depth, len(levels), classes, 0.01, norm, bn_momentum, bn_eps)
+        self.box_head = Head(channels, head_depth, len(levels), 4, None, norm, bn_momentum, bn_eps)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+        self._anchors: dict[tuple, Tensor] = {}
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = (images.float() - self.mean) / self.std
+        x = x.contiguous(memory_format=torch.channels_last)
+        levels = self.neck(self.backbone(x))
+        return self.class_head(levels).float(), self.box_head(levels).float()
+
+    def anchors(self, size: tuple[int, int], device: torch.device) -> Tensor:
+        """(A, 4) for an input of `size` (H, W) pixels; every stage halves and rounds up."""
+        key = (*size, device)
+        if key not in self._anchors:
+            shapes = [(math.ceil(size[0] / s), math.ceil(size[1] / s)) for s in self.strides]
+            self._anchors[key] = grid_anchors(shapes, self.strides, self.anchor_scale, self.anchor_offset).to(device)
+        return self._anchors[key]
+
+
+class Losses(NamedTuple):
+    """Sums an image, each (B,): divide by the number of positive anchors of the batch, plus one (the official normaliser)."""
+
+    classes: Tensor
+    boxes: Tensor
+    positives: Tensor
+
+
+def retinanet_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, boxes: Tensor, classes: Tensor, valid: Tensor, ignore: Tensor, *,
+                     alpha: float = 0.25, gamma: float = 1.5, delta: float = 0.1) -> Losses:
+    """Focal and Huber loss sums an image.
+
+    logits (B, A, K), deltas (B, A, 4), anchors (A, 4), boxes (B, M, 4), classes (B, M), valid (B, M), ignore (B, M).
+    alpha, gamma: focal loss; delta: Huber threshold on encoded offsets; the box sum is divided by 4 (its coordinates) as in the
+    official code.  Weights and normaliser are the caller's.
+    """
+    matched = match(anchors, boxes, valid, ignore)                      # B A
+    image, anchor = (matched >= 0).nonzero(as_tuple=True)
+    target = matched[image, anchor]
+    one_hot = torch.zeros_like(logits)
+    one_hot[image, anchor, classes[image, target]] = 1.0
+    focal = sigmoid_focal_loss(logits, one_hot, alpha=alpha, gamma=gamma).sum(2)
+    class_sum = focal.masked_fill(matched == IGNORED, 0.0).sum(1)
+
+    encoded = CODER.encode_single(boxes[image, target], anchors[anchor])
+    huber = F.huber_loss(deltas[image, anchor], encoded, delta=delta, reduction="none").sum(1) / 4
+    box_sum = torch.zeros_like(class_sum).index_add(0, image, huber)
+    return Losses(class_sum, box_sum, (matched > BACKGROUND).sum(1))
+
+
+@torch.no_grad()
+def detections(logits: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int], *, score: float = 0.05, nms: float = 0.5,
+               candidates: int = 5000, most: int = 100) -> list[dict[str, Tensor]]:
+    """One dict an image: boxes (N, 4) in input pixels, scores (N,), classes (N,), best first, N <= `most`.
+
+    Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a class at IoU `nms`.
+    In float32, because half-precision NMS costs AP.
+    """
+    classes = logits.shape[2]
+    found = []
+    for image_logits, image_deltas in zip(logits.float(), deltas.float()):
+        flat = image_logits.flatten()
+        # sigmoid is monotone: cut on the logit, so that only what survives is ever turned into a score
+        keep = (flat >= math.log(score / (1 - score))).nonzero().squeeze(1) if score > 0 else torch.arange(flat.numel(), device=flat.device)
+        best = flat[keep].topk(min(candidates, keep.numel())).indices
+        keep = keep[best]
+        anchor, label = keep // classes, keep % classes
+        boxes = CODER.decode_single(image_deltas[anchor], anchors[anchor])
+        boxes = clip_boxes_to_image(boxes, size)
+        scores = flat[keep].sigmoid()
+        kept = batched_nms(boxes, scores, label, nms)[:most]
+        found.append({"boxes": boxes[kept], "scores": scores[kept], "classes": label[kept]})
+    return found

@@ -1,0 +1,63 @@
+"""Teacher to pool: raw predictions, stored as they come so that an interrupted labelling goes on, then a pseudo-label file."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from torch import nn
+
+from selftrain.data.pool import Pool
+from selftrain.recipe import Recipe, digest
+from selftrain.tasks import Task
+from selftrain.train import Engine, predict
+
+PART = 32  # batches a process predicts between two writes
+
+
+def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, teacher_hash: str, pool: Pool, human, folder: Path, title: str) -> tuple[Path, dict]:
+    """Label `pool` with `teacher` on all processes; returns the label file and its report, the same on every process.
+
+    Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of threshold.  Both are found
+    again by the next call.  Raises Stopped, or UserError when the teacher found nothing.
+    """
+    raw = digest([teacher_hash, pool.hash, recipe.image_size, recipe.eval_batch, recipe.nms, recipe.score_threshold])
+    folder = folder / f"pool-{raw}"
+    labels = folder / f"labels-{digest([recipe.pseudo_threshold, recipe.pseudo_ignore, recipe.pseudo_empty, human.hash])}.json"
+    if engine.accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+    engine.accelerator.wait_for_everyone()
+    exists = labels.exists()
+    engine.accelerator.wait_for_everyone()  # nobody may write the file before everybody has looked
+    if not exists:
+        _predict(engine, task, recipe, teacher, pool, folder, title)
+        engine.accelerator.wait_for_everyone()
+        if engine.accelerator.is_main_process:
+            parts = sorted(folder.glob("part-*.npz"))
+            info = {"teacher": teacher_hash, "pool": pool.hash, "human": human.hash, "folder": "names are relative to the pool's common folder"}
+            task.write_labels(labels, parts, pool, human, info)
+    engine.accelerator.wait_for_everyone()
+    return labels, msgspec.json.decode(labels.read_bytes())["info"]["report"]
+
+
+def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, pool: Pool, folder: Path, title: str) -> None:
+    covered = {int(i) for part in folder.glob("part-*.npz") for i in np.load(part)["indices"]}
+    items = [i for i in range(-(-len(pool) // recipe.eval_batch)) if i * recipe.eval_batch not in covered]
+    engine.accelerator.wait_for_everyone()  # a part written by a faster process would change what a slower one finds to do
+    waiting: dict[int, dict[int, Any]] = {}
+
+    def write() -> None:
+        if waiting:
+            task.write_part(folder / f"part-{min(waiting):08d}.npz", {k: v for found in waiting.values() for k, v in found.items()})
+            waiting.clear()
+
+    def done(item: int, found: dict[int, Any]) -> None:
+        waiting[item] = found
+        if len(waiting) == PART:
+            write()
+
+    if items:
+        try:
+            predict(engine, task, teacher, pool, recipe, title, items, done)
+        finally:
+            write()  # also when told to stop

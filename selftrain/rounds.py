@@ -1,0 +1,155 @@
+"""Cells and the order they run in: a supervised run of every start, its pseudo-labels, its student, and so on for more rounds.
+
+The supervised cell of a start is the teacher of its self-trained sibling: nothing is trained twice, and a cell whose record
+exists is not run again.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from selftrain import checkpoint, record
+from selftrain.data.loader import Stream
+from selftrain.data.splits import Splits
+from selftrain.pseudo import label_pool
+from selftrain.recipe import Recipe, digest, identity
+from selftrain.seeds import derive
+from selftrain.starts import identify, normalisation, start_model
+from selftrain.tasks import Task
+from selftrain.train import Engine, Trainer, evaluate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run: a start, supervised (teacher None) or self-trained."""
+
+    recipe: Recipe
+    start: str
+    weights: str                     # identity of the weights behind `start`
+    data: str                        # hash of the labelled splits
+    pool: str | None = None
+    teacher: "Cell | None" = None
+
+    @property
+    def round(self) -> int:
+        return 0 if self.teacher is None else self.teacher.round + 1
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of everything that decides the result; another recipe, data set or weights file gives another cell."""
+        student = [self.teacher.key, self.pool] if self.teacher else None
+        return digest([identity(self.recipe, student=self.teacher is not None), self.start.partition(":")[0], self.weights, self.data, student])
+
+    @property
+    def arm(self) -> str:
+        """The row of a table: `random`, `imagenet + self-training`, ..."""
+        rounds = "" if self.round < 2 else f" x{self.round}"
+        return self.start if self.teacher is None else f"{self.start} + self-training{rounds}"
+
+    @property
+    def folder(self) -> Path:
+        r = self.recipe
+        start = "checkpoint" if self.start.startswith("checkpoint:") else self.start.replace("+", "p")
+        student = f"-student{self.round}" if self.teacher else ""
+        return Path(r.out) / "cells" / f"{r.name}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
+
+    @property
+    def images(self) -> int:
+        """Images that its training sees, its teachers' not counted."""
+        return self.recipe.steps * (self.recipe.batch_size + (pseudo_batch(self.recipe) if self.teacher else 0))
+
+
+def pseudo_batch(recipe: Recipe) -> int:
+    return round(recipe.batch_size * recipe.pseudo_ratio)
+
+
+def plan(recipe: Recipe, splits: Splits) -> list[Cell]:
+    """All cells in the order they run, teachers before their students."""
+    cells = []
+    for start in recipe.starts:
+        cell = Cell(recipe, start, identify(start, recipe.backbone, recipe.weights), splits.hash)
+        cells.append(cell)
+        for _ in range(recipe.rounds if recipe.self_training else 0):
+            cell = Cell(recipe, start, cell.weights, splits.hash, splits.pool.hash, cell)
+            cells.append(cell)
+    return cells
+
+
+def fresh_model(task: Task, recipe: Recipe, start: str, weights: str | None) -> tuple[nn.Module, str]:
+    """The network of an arm before its first step.  Heads and pyramid are those of the seed, whatever the start."""
+    mean, std = normalisation(recipe.backbone, start)
+    torch.manual_seed(derive(recipe.seed, "init"))
+    model = task.model(mean, std)
+    return model, start_model(model, start, recipe.backbone, weights)
+
+
+def load_final(task: Task, cell: Cell) -> nn.Module:
+    model = task.model(*normalisation(cell.recipe.backbone, cell.start))
+    model.load_state_dict(checkpoint.load(cell.folder / "final.pt")["model"])
+    return model
+
+
+def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]) -> dict:
+    """Train, evaluate and record one cell, or return the record it has.  Raises Stopped with everything on the disk."""
+    found = record.read(cell.folder / "record.json")
+    if found is not None:
+        return found
+    recipe, accelerator = cell.recipe, engine.accelerator
+    mean, _ = normalisation(recipe.backbone, cell.start)
+    policy = task.policy(mean)
+    streams = [Stream("human", splits.train, recipe.batch_size, policy, recipe.seed)]
+    labelling = None
+    if cell.teacher:
+        teacher = load_final(task, cell.teacher).to(accelerator.device, memory_format=torch.channels_last)
+        teacher_hash = checkpoint.weights_hash(teacher.state_dict())
+        labels, labelling = label_pool(engine, task, recipe, teacher, teacher_hash, splits.pool, splits.train, cell.teacher.folder, f"{cell.teacher.arm}: label the pool")
+        say(describe_labels(labelling))
+        labelling |= {"teacher": teacher_hash, "teacher_cell": cell.teacher.key}
+        streams.append(Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed))
+    model, origin = fresh_model(task, recipe, "random" if cell.teacher and recipe.student_start == "random" else cell.start, recipe.weights)
+    if cell.teacher and recipe.student_start == "teacher":
+        model.load_state_dict(teacher.state_dict())
+        origin = f"teacher {cell.teacher.key}"
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(engine, task, recipe, model, streams, cell.folder, title, cell.key)
+
+    def curve_point(model: nn.Module) -> dict:
+        scores = evaluate(engine, task, model, splits.val, recipe, f"{title}: evaluate")
+        return {name: scores[name] for name in task.columns}
+
+    final = trainer.run(curve_point)
+    scores = evaluate(engine, task, final, splits.test, recipe, f"{title}: {splits.test_name} split")
+    state = trainer.state
+    result = {
+        "key": cell.key, "arm": cell.arm, "start": cell.start, "round": cell.round, "origin": origin, "recipe": recipe.name,
+        "settings": identity(recipe, student=cell.teacher is not None), "split": splits.test_name, "metric": task.metric, "metrics": scores,
+        "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
+        "labelled_images": len(splits.train), "pseudo_labels": labelling,
+        "hashes": {"data": splits.hash, "pool": cell.pool, "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": record.source_hash()},
+        "measured": {"seconds": state.seconds, "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
+                     "precision": accelerator.mixed_precision},
+    }
+    if accelerator.is_main_process:
+        checkpoint.save(cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict()})
+        record.write(cell.folder / "record.json", result)  # from here on the cell is finished
+        trainer.last.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    return record.read(cell.folder / "record.json")
+
+
+def describe_labels(report: dict) -> str:
+    """What the teacher put on the pool, for a person to judge it by."""
+    lines = [f"pseudo-labels at score >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['boxes']} boxes, "
+             f"{report['boxes_per_image']:.2f} an image (human labels: {report['human_boxes_per_image']:.2f})"
+             + (f", {report['ignored_boxes']} uncertain ones ignored" if report["ignored_boxes"] else "")]
+    per_class = sorted(report["boxes_per_class"].items(), key=lambda item: -item[1])
+    shown = [f"{name} {count} in {report['images_per_class'][name]}" for name, count in per_class[:12]]
+    lines.append(f"boxes in images of each class: {', '.join(shown)}{', ...' if len(per_class) > 12 else ''}")
+    if "precision" in report:
+        lines.append(f"against the pool's hidden labels (IoU 0.5): precision {report['precision']:.2f}, recall {report['recall']:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""Detection: RetinaNet, its loss, its boxes, COCO's AP, pseudo-boxes."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from augment import Sample, build_policy, fit
+from selftrain.data.coco import CocoDataset, read_coco, write_coco
+from selftrain.data.pool import Pool
+from selftrain.errors import UserError
+from selftrain.files import write_atomic
+from selftrain.models.backbone import Backbone
+from selftrain.models.fpn import FPN
+from selftrain.models.retinanet import RetinaNet, detections, retinanet_losses
+from selftrain.recipe import Recipe
+from selftrain.tasks import Batch
+from selftrain.tasks.coco_ap import coco_ap
+from selftrain.tasks.pseudo_boxes import auto_threshold, precision_recall, select
+
+MOST_OBJECTS = 100  # an image in training, as in the official code
+
+
+class Boxes(NamedTuple):
+    """What is found in one photo."""
+
+    rows: np.ndarray                 # (N, 6) float32: x1 y1 x2 y2 in the photo's pixels, score, class
+    size: tuple[int, int]            # the photo's width, height
+
+
+class Detection:
+    metric = "AP"
+    columns = ("AP", "AP50", "AP75")
+
+    def __init__(self, recipe: Recipe, class_names: tuple[str, ...]):
+        self.recipe, self.class_names = recipe, class_names
+
+    def model(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
+        r = self.recipe
+        backbone = Backbone(r.backbone, tuple(level for level in r.levels if level <= 5), r.drop_path, r.bn_momentum)
+        neck = FPN(backbone.channels, r.channels, len(r.levels) - len(backbone.channels), r.bn_momentum)
+        return RetinaNet(backbone, neck, classes=len(self.class_names), levels=r.levels, channels=r.channels, head_depth=r.head_depth,
+                         anchor_scale=r.anchor_scale, bn_momentum=r.bn_momentum, mean=mean, std=std)
+
+    def policy(self, mean: tuple[float, ...]):
+        r = self.recipe
+        self.fill = tuple(round(m * 255) for m in mean)
+        return build_policy(r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill)
+
+    def prepare(self, sample: Sample) -> tuple[Sample, float]:
+        return fit(sample, self.recipe.image_size, self.fill)
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """images (B, 3, S, S) uint8; boxes (B, M, 4), classes (B, M), valid (B, M), ignore (B, M), padded to the fullest image."""
+        size = max((min(len(s.boxes), MOST_OBJECTS) for s in samples), default=0)
+        boxes = np.zeros((len(samples), size, 4), np.float32)
+        classes = np.zeros((len(samples), size), np.int64)
+        valid, ignore = np.zeros((2, len(samples), size), bool)
+        for i, s in enumerate(samples):
+            n = min(len(s.boxes), MOST_OBJECTS)
+            boxes[i, :n], classes[i, :n], valid[i, :n], ignore[i, :n] = s.boxes[:n], s.classes[:n], ~s.ignore[:n], s.ignore[:n]
+        images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)  # channels_last in memory
+        return {"images": images} | {k: torch.from_numpy(v) for k, v in (("boxes", boxes), ("classes", classes), ("valid", valid), ("ignore", ignore))}
+
+    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        r = self.recipe
+        logits, deltas = model(batch["images"])
+        anchors = getattr(model, "module", model).anchors(tuple(batch["images"].shape[2:]), logits.device)
+        losses = retinanet_losses(logits, deltas, anchors, batch["boxes"], batch["classes"], batch["valid"], batch["ignore"],
+                                  alpha=r.focal_alpha, gamma=r.focal_gamma, delta=r.huber_delta)
+        return losses.classes + r.box_weight * losses.boxes, losses.positives
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Boxes]:
+        size = tuple(batch["images"].shape[2:])
+        logits, deltas = model(batch["images"])
+        found = detections(logits, deltas, model.anchors(size, logits.device), size, score=self.recipe.score_threshold, nms=self.recipe.nms)
+        out = []
+        for f, scale, (height, width) in zip(found, batch["scales"], batch["sizes"]):
+            boxes = (f["boxes"] / scale).cpu().numpy()
+            boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
+            rows = np.concatenate([boxes, f["scores"].cpu().numpy()[:, None], f["classes"].cpu().numpy()[:, None]], 1).astype(np.float32)
+            real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # what lies wholly in the padding goes
+            out.append(Boxes(rows[real], (width, height)))
+        return out
+
+    def score(self, predictions: dict[int, Boxes], dataset: CocoDataset) -> dict:
+        return coco_ap({i: found.rows for i, found in predictions.items()}, dataset, self.recipe.evaluator)
+
+    # ---- pseudo-labels ----------------------------------------------------------------------------------------------------
+
+    def write_part(self, path: Path, predictions: dict[int, Boxes]) -> None:
+        indices = np.array(sorted(predictions), np.int64)
+        rows = [predictions[i].rows for i in indices]
+        content = dict(indices=indices, counts=np.array([len(r) for r in rows]), rows=np.concatenate(rows),
+                       sizes=np.array([predictions[i].size for i in indices], np.int32))
+        write_atomic(path, lambda file: np.savez(file, **content))
+
+    def write_labels(self, path: Path, parts: list[Path], pool: Pool, human: CocoDataset, info: dict) -> dict:
+        """Threshold, select and write COCO json with scores.  Raises UserError when the teacher found nothing."""
+        r = self.recipe
+        loaded = [np.load(part) for part in parts]
+        images = np.concatenate([np.repeat(p["indices"], p["counts"]) for p in loaded])
+        rows = np.concatenate([p["rows"] for p in loaded])
+        sizes = np.concatenate([p["sizes"] for p in loaded])[np.concatenate([p["indices"] for p in loaded]).argsort()]
+        real = ~human.crowd
+        human_mean = float(real.sum() / max(1, len(human)))
+        threshold = auto_threshold(rows[:, 4], human_mean * len(pool)) if r.pseudo_threshold == "auto" else r.pseudo_threshold
+        if r.pseudo_ignore is not None and r.pseudo_ignore >= threshold:
+            raise UserError(f"--pseudo-ignore {r.pseudo_ignore} is not below the threshold that auto chose, {threshold:.3f}; lower it")
+        sure = rows[:, 4] >= threshold
+        best = float(rows[:, 4].max()) if len(rows) else 0.0
+        if not sure.any():
+            raise UserError(f"the teacher found nothing in the pool at --pseudo-threshold {threshold:g} (best score {best:.3f} in {len(pool)} images). "
+                            "A student of such labels would learn that nothing is there. Train the teacher longer (--steps), give it more labels, "
+                            "or take --pseudo-threshold auto")
+        dataset = select(rows, images, sizes, pool, human, threshold=threshold, low=r.pseudo_ignore, keep_empty=r.pseudo_empty == "keep")
+        report = {"threshold": threshold, "pool_images": len(pool), "kept_images": len(dataset), "boxes": int(sure.sum()),
+                  "ignored_boxes": int(dataset.crowd.sum()), "boxes_per_image": float(sure.sum() / len(pool)), "human_boxes_per_image": human_mean,
+                  "boxes_per_class": {name: int((rows[sure, 5] == k).sum()) for k, name in enumerate(human.class_names)},
+                  "images_per_class": {name: len(np.unique(images[sure & (rows[:, 5] == k)])) for k, name in enumerate(human.class_names)}}
+        if pool.hidden is not None:
+            report |= precision_recall(rows[sure], images[sure], pool.hidden)
+        write_coco(path, dataset, info | {"threshold": threshold, "classes": list(human.class_names), "report": report})
+        return report
+
+    def read_labels(self, path: Path, pool: Pool) -> CocoDataset:
+        return read_coco(path, pool.folder, classes=self.class_names)

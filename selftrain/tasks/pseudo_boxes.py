@@ -1,0 +1,66 @@
+"""From a teacher's raw boxes to the labels of a student: threshold, ignore band, and how good they are where the truth is known."""
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from selftrain.data.coco import CocoDataset
+from selftrain.data.pool import Pool
+
+
+def auto_threshold(scores: np.ndarray, boxes: float) -> float:
+    """The score at which `boxes` detections are left over the whole pool; with fewer detections than that, the lowest score."""
+    if not len(scores):
+        return 0.5
+    count = min(max(1, round(boxes)), len(scores))
+    return float(np.sort(scores)[::-1][count - 1])
+
+
+def select(rows: np.ndarray, images: np.ndarray, sizes: np.ndarray, pool: Pool, human: CocoDataset, *, threshold: float, low: float | None,
+           keep_empty: bool) -> CocoDataset:
+    """The pseudo-labelled data set.
+
+    rows (N, 6): x1 y1 x2 y2 score class; images (N,): index into the pool; sizes (pool, 2): width, height.  Boxes with score >= threshold are objects; those
+    between `low` and the threshold are marked `crowd`, which training leaves out of the loss.  Image ids are pool index + 1.
+    """
+    sure = rows[:, 4] >= threshold
+    use = sure if low is None else rows[:, 4] >= low
+    rows, images, sure = rows[use], images[use], sure[use]
+    order = np.lexsort((-rows[:, 4], images))
+    rows, images, sure = rows[order], images[order], sure[order]
+    kept = np.arange(len(pool)) if keep_empty else np.unique(images[sure])
+    inside = np.isin(images, kept)                                      # an image with uncertain boxes alone may have been dropped
+    rows, images, sure = rows[inside], images[inside], sure[inside]
+    boxes = rows[:, :4].astype(np.float64)
+    return CocoDataset(
+        folder=pool.folder, names=pool.names[kept], image_ids=kept.astype(np.int64) + 1, sizes=sizes[kept],
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(np.searchsorted(kept, images), minlength=len(kept)))]).astype(np.int64),
+        boxes=boxes, classes=rows[:, 5].astype(np.int16), crowd=~sure, areas=(boxes[:, 2:] - boxes[:, :2]).prod(1), scores=rows[:, 4].astype(np.float32),
+        class_names=human.class_names, category_ids=human.category_ids, hash="", dropped={})
+
+
+def precision_recall(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: float = 0.5) -> dict[str, float]:
+    """Precision and recall of boxes against hidden labels: class by class, best score first, each object found once.
+
+    rows (N, 6), images (N,) index into `truth`.  Boxes on crowds count neither way, as in COCO.
+    """
+    found = wrong = 0
+    for image in np.unique(images):
+        mine = rows[images == image]
+        mine = mine[np.argsort(-mine[:, 4], kind="stable")]
+        boxes, classes, crowd = truth.labels(int(image))
+        free = ~crowd
+        # against a crowd pycocotools divides by the detection's own area
+        overlaps = np.asarray(mask_utils.iou(_xywh(mine), _xywh(boxes), crowd.astype(np.uint8))).reshape(len(mine), len(boxes))
+        for overlap, label in zip(overlaps, mine[:, 5].astype(int)):
+            hits = (overlap >= iou) & (classes == label)
+            if (hits & free).any():
+                free[np.where(hits & free, overlap, 0.0).argmax()] = False
+                found += 1
+            elif not (hits & crowd).any():
+                wrong += 1
+    objects = int((~truth.crowd).sum())
+    return {"precision": found / max(1, found + wrong), "recall": found / max(1, objects)}
+
+
+def _xywh(boxes: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]], 1).astype(np.float64)

@@ -1,0 +1,550 @@
+"""The policies do what the paper says, boxes stay on their objects, and randomness is a function of the seed alone."""
+import hashlib
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageOps
+
+from augment import POLICIES, Sample, build_policy, fit, geometry, ops, policies, show
+
+FILL = (124, 116, 104)
+
+
+def photo(height=60, width=80, seed=0):
+    """Smooth random colours, (H, W, 3): alike enough to a photo for histograms and filters."""
+    small = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def street(height=96, width=128, seed=0):
+    """A sample with two objects, a crowd to ignore and a class map."""
+    boxes = np.array([[.1, .2, .4, .7], [.5, .1, .9, .5], [.3, .6, .8, .95]]) * [width, height, width, height]
+    mask = np.random.default_rng(seed).integers(0, 4, (height, width), np.uint8)
+    return Sample(photo(height, width, seed), boxes, [3, 1, 2], [False, False, True], mask)
+
+
+def painted(height, width, box):
+    """A black picture with a white box (x1, y1, x2, y2 in whole pixels), also in its class map."""
+    x1, y1, x2, y2 = box
+    image, mask = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+    image[y1:y2, x1:x2], mask[y1:y2, x1:x2] = 255, 1
+    return Sample(image, [box], [5], [False], mask)
+
+
+def run(transform, sample, seed=0):
+    """A single operation as the policies run it."""
+    return policies.Policy("test", [transform])(sample, seed)
+
+
+def extent(region):
+    """Enclosing box of the true pixels of (H, W): x1, y1, x2, y2."""
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def same(a, b):
+    """Byte for byte the same sample."""
+    return (a.image.tobytes() == b.image.tobytes() and a.boxes.tobytes() == b.boxes.tobytes()
+            and a.classes.tobytes() == b.classes.tobytes() and a.ignore.tobytes() == b.ignore.tobytes()
+            and (a.mask is b.mask is None or a.mask.tobytes() == b.mask.tobytes()))
+
+
+@st.composite
+def scenes(draw):
+    """A painted sample of any aspect with a box of at least 8 pixels anywhere in it."""
+    height, width = draw(st.integers(30, 150)), draw(st.integers(30, 150))
+    x1, y1 = draw(st.integers(0, width - 8)), draw(st.integers(0, height - 8))
+    return painted(height, width, (x1, y1, draw(st.integers(x1 + 8, width)), draw(st.integers(y1 + 8, height))))
+
+
+# ---- boxes stay on their objects
+
+WARPS = [geometry.Rotate(30), geometry.ShearX(0.3), geometry.ShearY(0.3), geometry.TranslateX(100),
+         geometry.TranslateY(100)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenes(), st.sampled_from(WARPS), st.integers(0, 9))
+def test_a_warped_box_encloses_its_object(sample, warp, seed):
+    out = run(warp, sample, seed)
+    seen = (out.image == 255).all(-1)
+    assert np.array_equal(seen, out.mask == 1)
+    if not seen.any():
+        return
+    box, found = out.boxes[0], extent(seen)
+    assert (box[:2] <= found[:2] + 1).all() and (box[2:] >= found[2:] - 1).all()
+    assert (box >= 0).all() and (box[[2, 3]] <= np.array(seen.shape)[::-1] + 1e-3).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 9), st.sampled_from(WARPS))
+def test_a_warped_box_is_tight_where_the_object_stays_in_sight(seed, warp):
+    """The corners of the box touch its sides, so no box could be smaller by more than the rounding to pixels."""
+    out = run(warp, painted(300, 300, (130, 135, 170, 160)), seed)
+    assert np.abs(out.boxes[0] - extent(out.mask == 1)).max() <= 1.5
+
+
+@settings(max_examples=80, deadline=None)
+@given(scenes(), st.integers(8, 200), st.integers(0, 1000), st.sampled_from([(0.8, 1.2), (0.5, 2.0)]))
+def test_box_image_and_mask_agree_after_flip_and_jitter(sample, size, seed, scale_range):
+    out = build_policy("S1", size, scale_range=scale_range)(sample, seed)
+    seen = out.mask == 1
+    bright = (out.image > 127).all(-1) & (out.mask != 255)
+    zoom = max(2.0, 2 * size / max(sample.image.shape[:2]))     # one source pixel, in target pixels, and some more
+    if not len(out.boxes):
+        assert not seen.any()
+        return
+    x1, y1, x2, y2 = out.boxes[0]
+    valid = extent(out.mask != 255)
+    assert 0 <= x1 < x2 <= valid[2] and 0 <= y1 < y2 <= valid[3]
+    if seen.any() and min(x2 - x1, y2 - y1) > 2:
+        assert np.abs(out.boxes[0] - extent(seen)).max() <= 1
+    if seen.any() and min(x2 - x1, y2 - y1) > 2 * zoom + 2:
+        assert np.abs(extent(bright) - extent(seen)).max() <= zoom
+
+
+def test_flipping_twice_gives_the_picture_back():
+    flip, sample = A.HorizontalFlip(p=1), street()
+    once, twice = run(flip, sample), run(flip, run(flip, sample))
+    assert same(twice, Sample(sample.image, twice.boxes, sample.classes, sample.ignore, sample.mask))
+    assert np.abs(twice.boxes - sample.boxes).max() < 1e-3
+    assert np.array_equal(once.image, sample.image[:, ::-1])
+    assert np.allclose(once.boxes[:, [0, 2]], 128 - sample.boxes[:, [2, 0]], atol=1e-3)
+
+
+def test_classes_and_ignore_flags_follow_their_boxes():
+    """Each box is painted in a colour of its own on the class map; where a box survives, its colour is inside it."""
+    mask = np.zeros((120, 160), np.uint8)
+    boxes, ignore = [], [False, True, False, True, False, True]
+    for i in range(6):
+        x, y = 5 + 50 * (i % 3), 5 + 60 * (i // 3)
+        mask[y:y + 40, x:x + 40] = i + 1
+        boxes.append([x, y, x + 40, y + 40])
+    sample, dropped = Sample(photo(120, 160), boxes, range(1, 7), ignore, mask), 0
+    for policy in (build_policy(name, 97) for name in ("S1", "S4")):
+        for seed in range(90):
+            out = policy(sample, seed)
+            dropped += 6 - len(out.boxes)
+            for box, number, flag in zip(out.boxes, out.classes, out.ignore, strict=True):
+                x1, y1, x2, y2 = box.round().astype(int)
+                if min(x2 - x1, y2 - y1) > 6:
+                    assert number in out.mask[y1:y2, x1:x2]
+                assert flag == ignore[number - 1]
+    assert dropped > 20      # the crop of a large jitter does lose boxes
+
+
+def test_a_box_moved_out_of_the_picture_is_dropped():
+    sample = painted(64, 640, (0, 10, 40, 30))
+    results = [run(geometry.TranslateX(100), sample, seed).boxes for seed in range(20)]
+    assert {len(boxes) for boxes in results} == {0, 1}
+    assert all(np.allclose(boxes, [[100, 10, 140, 30]], atol=1e-3) for boxes in results if len(boxes))
+
+
+def test_thin_boxes_at_the_border_come_and_go_without_error():
+    """A box of no width left by one operation must not reach the next, nor albumentations' final check."""
+    boxes = [[0, 0, 3, 60], [77, 0, 80, 60], [0, 0, 80, 3], [0, 57, 80, 60]]
+    sample, policy = Sample(photo(), boxes, range(4), [False] * 4), build_policy("S4", 64, num_ops=3)
+    lost = 0
+    for seed in range(150):
+        out = policy(sample, seed)
+        assert (out.boxes[:, 2:] - out.boxes[:, :2] > 0).all()
+        lost += 4 - len(out.boxes)
+    assert lost > 100
+
+
+def test_a_quarter_turn_moves_every_pixel_to_its_place():
+    """Half a pixel between corners and centres would show here as a shift by one."""
+    sample = street(96, 96)
+    for seed in range(4):
+        out = run(geometry.Rotate(90), sample, seed)
+        k = 1 if np.array_equal(out.image, np.rot90(sample.image)) else -1
+        assert np.array_equal(out.image, np.rot90(sample.image, k))
+        assert np.array_equal(out.mask, np.rot90(sample.mask, k))
+
+
+def test_invalid_boxes_are_dropped_not_raised():
+    """COCO train2017 has boxes of zero height, on which albumentations raises."""
+    boxes = [[5, 5, 20, 20], [30, 7, 40, 7], [9, 9, 9, 20], [40, 30, 20, 10], [np.nan, 0, 5, 5], [200, 0, 300, 9]]
+    sample = Sample(photo(), boxes, range(6), [False] * 6)
+    for policy in (build_policy(name, 64) for name in POLICIES):
+        for seed in range(15):
+            assert set(policy(sample, seed).classes) <= {0}
+    assert fit(sample, 64)[0].classes.tolist() == [0]
+
+
+def test_uncovered_area_is_grey_and_unknown():
+    sample = Sample(np.zeros((100, 100, 3), np.uint8), [], [], [], np.ones((100, 100), np.uint8))
+    for warp in WARPS:
+        out = run(warp, sample)
+        revealed = out.mask == 255
+        assert 0.02 < revealed.mean() < 0.9
+        assert (out.image[revealed] == 128).all() and (out.image[~revealed] == 0).all()
+
+
+def test_shifting_inside_boxes_touches_nothing_else():
+    sample = street(320, 320)
+    sample.ignore[:] = [False, True, False]
+    x1, y1, x2, y2 = sample.boxes[0].round().astype(int)
+    shifted = 0
+    for seed in range(40):
+        out = run(geometry.TranslateYInBoxes(72, box_p=3.0), sample, seed)  # 36 pixels at this size; in every box
+        assert np.allclose(out.boxes, sample.boxes, atol=1e-3)
+        changed = (out.image != sample.image).any(-1)
+        changed[y1:y2, x1:x2] = False
+        third = sample.boxes[2]
+        changed[int(third[1]):int(np.ceil(third[3])), int(third[0]):int(np.ceil(third[2]))] = False
+        assert not changed.any()        # the second box is to be ignored
+        down = np.array_equal(out.image[y1 + 36:y1 + 100, x1:x2], sample.image[y1:y1 + 64, x1:x2])
+        shifted += down
+        if down:
+            assert (out.image[y1:y1 + 36, x1:x2] == 128).all() and (out.mask[y1:y1 + 36, x1:x2] == 255).all()
+    assert 8 <= shifted <= 32           # a fair coin decides up or down
+
+
+def test_each_box_is_shifted_with_a_third_of_the_probability():
+    boxes = [[20 * i, 20 * j, 20 * i + 16, 20 * j + 16] for i in range(16) for j in range(16)]
+    sample = Sample(photo(320, 320), boxes, [0] * 256, [False] * 256)
+    changed = 0
+    for seed in range(12):
+        out = run(geometry.TranslateYInBoxes(8, box_p=0.6), sample, seed)
+        moved = (out.image != sample.image).any(-1)
+        changed += sum(moved[y1:y2, x1:x2].any() for x1, y1, x2, y2 in boxes)
+    assert abs(changed / (12 * 256) - 0.2) < 0.03    # four standard deviations
+
+
+# ---- sizes
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 2, 33, 64]), st.sampled_from(POLICIES),
+       st.integers(0, 10**12))
+def test_any_picture_becomes_exactly_size_by_size(height, width, size, name, seed):
+    sample = Sample(photo(height, width), [[0, 0, width, height]], [7], [False], np.ones((height, width), np.uint8))
+    out = build_policy(name, size)(sample, seed)
+    assert out.image.shape == (size, size, 3) and out.image.dtype == np.uint8 and out.image.flags.c_contiguous
+    assert out.mask.shape == (size, size) and out.mask.dtype == np.uint8
+    assert out.boxes.dtype == np.float32 and out.classes.dtype == np.int64 and out.ignore.dtype == bool
+    assert (out.boxes >= 0).all() and (out.boxes <= size).all()
+
+
+def test_no_boxes_stay_no_boxes():
+    for policy in (build_policy(name, 50) for name in POLICIES):
+        for seed in range(20):
+            out = policy(Sample.unlabelled(photo()), seed)
+            assert out.boxes.shape == (0, 4) and out.classes.shape == out.ignore.shape == (0,) and out.mask is None
+
+
+def test_padding_is_bottom_right_in_the_mean_colour():
+    out = build_policy("S1", 100, scale_range=(0.5, 0.5))(street(60, 80), 0)
+    inside = np.zeros((100, 100), bool)
+    inside[:38, :50] = True
+    assert (out.image[~inside] == FILL).all() and (out.mask[~inside] == 255).all() and (out.mask[inside] < 4).all()
+    other = build_policy("S1", 100, fill=(1, 2, 3), scale_range=(0.5, 0.5))(street(), 0)
+    assert (other.image[99, 99] == (1, 2, 3)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenes(), st.integers(20, 200))
+def test_fit_keeps_everything_and_tells_the_scale(sample, size):
+    out, scale = fit(sample, size)
+    assert scale == pytest.approx(size / max(sample.image.shape[:2]))
+    assert np.abs(out.boxes / scale - sample.boxes).max() <= 0.5 / scale + 1e-3
+    assert np.abs(extent(out.mask == 1) - out.boxes[0]).max() <= 1.01
+    assert extent(out.mask != 255).tolist()[:2] == [0, 0] and max(extent(out.mask != 255)) == size
+    assert (out.image[out.mask == 255] == FILL).all()
+
+
+def test_shrinking_does_not_alias():
+    """Stripes of one pixel become even grey, not bands."""
+    stripes = np.zeros((400, 400, 3), np.uint8)
+    stripes[:, ::2] = 255
+    bilinear = cv2.resize(stripes, (130, 130), interpolation=cv2.INTER_LINEAR)
+    assert fit(Sample.unlabelled(stripes), 130)[0].image.std() < bilinear.std() / 3
+
+
+# ---- pixel operations against PIL
+
+def against_pil(ours, theirs):
+    """Largest difference in grey levels over pictures of several kinds and sizes."""
+    pictures = [photo(), photo(33, 47, 1), photo() // 3 + 70, np.full((20, 20, 3), 77, np.uint8),
+                np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8), photo(2, 9), photo(1, 1)]
+    return max(np.abs(ours(p).astype(int) - np.asarray(theirs(Image.fromarray(p))).astype(int)).max() for p in pictures)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    (ops.autocontrast, ImageOps.autocontrast),
+    (ops.equalize, ImageOps.equalize),
+    (lambda p: A.InvertImg(p=1)(image=p)["image"], ImageOps.invert),
+    *[(lambda p, b=b: ops.posterize(p, b), lambda p, b=b: ImageOps.posterize(p, b)) for b in (1, 4, 8)],
+    *[(lambda p, t=t: ops.solarize(p, t), lambda p, t=t: ImageOps.solarize(p, t)) for t in (0, 100, 256)],
+])
+def test_table_operations_equal_pil_exactly(ours, theirs):
+    assert against_pil(ours, theirs) == 0
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1, 0.64, 1.0, 1.18, 1.9])
+@pytest.mark.parametrize(("name", "tolerance"), [("Brightness", 1), ("Contrast", 1), ("Color", 2), ("Sharpness", 2)])
+def test_enhancements_equal_pil_within_rounding(name, tolerance, factor):
+    """PIL rounds the poorer picture before mixing and truncates after; here Color and Sharpness round once."""
+    ours, theirs = getattr(ops, name.lower()), getattr(ImageEnhance, name)
+    assert against_pil(lambda p: ours(p, factor), lambda p: theirs(p).enhance(factor)) <= tolerance
+    if factor == 1:
+        assert np.array_equal(ours(photo(), 1.0), photo())
+
+
+def test_solarize_add_brightens_the_dark_half_only():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    values = ops.solarize_add(image, 110)[..., 0].ravel()
+    assert values[:128].tolist() == list(range(110, 238)) and values[128:].tolist() == list(range(128, 256))
+    assert ops.solarize_add(image, 200).ravel()[3 * 100] == 255
+
+
+@pytest.mark.filterwarnings("ignore:Got processor for bboxes")
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 1000))
+def test_cutout_paints_one_grey_square_in_proportion(height, width, seed):
+    sample = Sample(np.zeros((height, width, 3), np.uint8), [[0, 0, 1, 1]], [0], [False])
+    out = run(ops.Cutout(80, reference=90), sample, seed)
+    side = 2 * int(80 * max(height, width) / 90)
+    grey = (out.image == 128).all(-1)
+    assert grey.any() == (side > 0) and grey.sum() >= min(side // 2, height) * min(side // 2, width)
+    if not side:
+        return
+    x1, y1, x2, y2 = extent(grey)
+    assert grey[y1:y2, x1:x2].all() and x2 - x1 <= side and y2 - y1 <= side and len(out.boxes) == 1
+
+
+# ---- tables and statistics
+
+def test_levels_are_the_published_ones():
+    def of(name, level, **kw):
+        return policies.operation(name, 1.0, level, **{"translate": 250, "cutout": 100, **kw})
+    assert of("Rotate_BBox", 10).amount == 30
+    assert of("ShearX_BBox", 2).amount == of("ShearY_BBox", 2).amount == pytest.approx(0.06)
+    assert of("TranslateX_BBox", 4).amount == of("TranslateY_BBox", 4).amount == 100
+    assert of("TranslateX_BBox", 10, translate=100).amount == 100
+    assert of("TranslateY_Only_BBoxes", 6).amount == pytest.approx(72)
+    assert of("Cutout", 8).pixels == 80 and of("Cutout", 10, cutout=40).pixels == 40
+    assert [of("Posterize", m).args for m in (0, 4, 10)] == [(0,), (1,), (4,)]
+    assert [of("Solarize", m).args for m in (0, 5, 10)] == [(0,), (128,), (256,)]
+    assert [of("SolarizeAdd", m).args for m in (4, 10)] == [(44,), (110,)]
+    for name in ("Color", "Contrast", "Brightness", "Sharpness"):
+        assert [of(name, m).args[0] for m in (0, 5, 10)] == pytest.approx([0.1, 1.0, 1.9])
+    with pytest.raises(ValueError, match="Blur"):
+        of("Blur", 1)
+
+
+def test_op_lists_are_the_published_ones():
+    assert policies.AUTOAUGMENT_V0 == (
+        (("TranslateX_BBox", .6, 4), ("Equalize", .8, 10)),
+        (("TranslateY_Only_BBoxes", .2, 2), ("Cutout", .8, 8)),
+        (("Sharpness", .0, 8), ("ShearX_BBox", .4, 0)),
+        (("ShearY_BBox", 1., 2), ("TranslateY_Only_BBoxes", .6, 6)),
+        (("Rotate_BBox", .6, 10), ("Color", 1., 6)))
+    assert len(policies.RANDAUGMENT) == len(set(policies.RANDAUGMENT)) == 17
+    assert not any("Only" in name for name in policies.RANDAUGMENT)
+    assert sum("_BBox" in name for name in policies.RANDAUGMENT) == 5
+
+
+def steps(transform):
+    """A pipeline in short: names of its parts."""
+    return [type(part).__name__ for part in transform]
+
+
+def test_policies_have_the_parts_of_the_paper():
+    built = {name: build_policy(name, 64).transform for name in POLICIES}
+    assert {name: steps(t) for name, t in built.items()} == {
+        "S1": ["HorizontalFlip", "JitterCrop"], "S2": ["OneOf", "HorizontalFlip", "JitterCrop"],
+        "S3": ["OneOf", "HorizontalFlip", "JitterCrop"], "S4": ["OneOf", "OneOf", "HorizontalFlip", "JitterCrop"]}
+    assert {name: t[-1].scale_range for name, t in built.items()} == {
+        "S1": (.8, 1.2), "S2": (.8, 1.2), "S3": (.5, 2.), "S4": (.5, 2.)}
+    for name in ("S2", "S3"):     # sub-policy, then operation, with its probability
+        assert [[op.p for op in sub] for sub in built[name][0]] == [[.6, .8], [1., .8], [.0, .4], [1., 1.], [.6, 1.]]
+    assert [len(layer) for layer in built["S4"][:2]] == [17, 17]
+    assert all(op.p == 1 for layer in built["S4"][:2] for op in layer)
+    assert len(build_policy("S4", 64, num_ops=3).transform) == 5
+    assert build_policy("S4", 64, magnitude=5).transform[0][3].amount == 15
+
+
+@pytest.fixture
+def choices(monkeypatch):
+    """Records which part each `OneOf` draws."""
+    drawn = []
+    class Spy(np.random.Generator):
+        def choice(self, *args, **kwargs):
+            drawn.append(int(super().choice(*args, **kwargs)))
+            return drawn[-1]
+    make = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Spy(make(seed).bit_generator))
+    return drawn
+
+
+def chi_square(counts, kinds):
+    """Deviation from equal counts, in standard deviations of the statistic."""
+    expected = sum(counts.values()) / kinds
+    value = sum((counts[i] - expected) ** 2 / expected for i in range(kinds))
+    return (value - (kinds - 1)) / np.sqrt(2 * (kinds - 1))
+
+
+def test_sub_policies_are_drawn_alike_often(choices):
+    policy, sample = build_policy("S2", 8), Sample.unlabelled(photo(8, 8))
+    for seed in range(1000):
+        policy(sample, seed)
+    assert len(choices) == 1000 and chi_square(Counter(choices), 5) < 4
+
+
+def test_randaugment_draws_its_operations_independently(choices):
+    """All 17 x 17 ordered pairs, alike often: with `set_random_seed` both layers would always draw the same."""
+    policy, sample = build_policy("S4", 8), Sample.unlabelled(photo(8, 8))
+    for seed in range(2500):
+        policy(sample, seed)
+    pairs = Counter(17 * a + b for a, b in zip(choices[::2], choices[1::2], strict=True))
+    assert sum(pairs.values()) == 2500 and abs(chi_square(pairs, 289)) < 5
+
+
+def test_flip_is_fair_jitter_is_uniform_and_they_are_independent():
+    """A long flat picture: its row of colours tells the flip, its height tells the scale."""
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[:, 200:] = 255
+    policy = build_policy("S1", 100, scale_range=(0.5, 1.0))
+    flips, scales = [], []
+    for seed in range(800):
+        out = policy(Sample(image, [[0, 0, 400, 400]], [0], [False]), seed)
+        flips.append(out.image[0, 0, 0] == 255)
+        scales.append(out.boxes[0, 2] / 100)
+    assert abs(np.mean(flips) - 0.5) < 0.07                          # four standard deviations
+    assert min(scales) >= 0.5 and max(scales) <= 1.0
+    quartiles = np.quantile(scales, [0.25, 0.5, 0.75])
+    assert np.abs(quartiles - [0.625, 0.75, 0.875]).max() < 0.04
+    assert abs(np.corrcoef(flips, scales)[0, 1]) < 0.15
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("S1", .8, 1.2), ("S4", .5, 2.)])
+def test_jitter_reaches_the_ends_of_its_range_and_crops_anywhere(name, low, high):
+    jitter = build_policy(name, 200).transform[-1]
+    corners, zooms = [], []
+    for seed in range(400):
+        jitter.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        params = jitter.get_params_dependent_on_data({"shape": (200, 200)}, {})
+        zooms.append(params["target"][0] / params["source"][2])
+        if params["source"][2] < 150:
+            corners.append(params["source"][:2] / np.subtract(200, params["source"][2:]))
+    assert low - .01 < min(zooms) < low + .05 and high - .05 < max(zooms) < high + .02
+    if corners:
+        assert np.abs(np.mean(corners, 0) - 0.5).max() < 0.08 and abs(np.corrcoef(np.transpose(corners))[0, 1]) < 0.25
+
+
+# ---- randomness is a function of the seed
+
+class Draws:
+    """A data set as a loader sees it: item i is `street()` under seed i, as bytes."""
+
+    def __init__(self, name):
+        self.policy = build_policy(name, 48)
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, i):
+        out = self.policy(street(), i)
+        return out.image.tobytes() + out.boxes.tobytes() + out.mask.tobytes()
+
+
+def digest(draws):
+    return hashlib.sha256(b"".join(draws[i] for i in range(12))).hexdigest()
+
+
+def test_order_and_history_do_not_matter():
+    for name in POLICIES:
+        forward, backward = Draws(name), Draws(name)
+        first = [forward[i] for i in range(12)]
+        assert first == [backward[i] for i in reversed(range(12))][::-1] == [forward[i] for i in range(12)]
+        assert len(set(first)) > 8      # jitter is rounded to whole pixels: at this size two may coincide
+
+
+@pytest.mark.parametrize("name", ["S1", "S4"])
+def test_loader_workers_draw_what_one_process_draws(name):
+    """Left alone, albumentations 2.0.8 gives every worker the same stream and repeats it each epoch."""
+    data = pytest.importorskip("torch.utils.data")
+    loader = data.DataLoader(Draws(name), batch_size=None, num_workers=2)
+    expected = [Draws(name)[i] for i in range(12)]
+    assert list(loader) == expected and list(loader) == expected
+
+
+def test_another_process_draws_the_same():
+    code = "from test_augment import Draws, digest; print(digest(Draws('S4')))"
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                           cwd=Path(__file__).parent)
+    assert there.stdout.strip() == digest(Draws("S4"))
+
+
+def test_input_is_never_written_to():
+    sample = street()
+    for array in (sample.image, sample.boxes, sample.classes, sample.ignore, sample.mask):
+        array.flags.writeable = False
+    for policy in (build_policy(name, size) for name in POLICIES for size in (96, 128)):   # 128 is the picture's own
+        for seed in range(20):
+            out = policy(sample, seed)
+            assert not any(np.shares_memory(a, b) for a, b in [(out.image, sample.image), (out.mask, sample.mask)])
+    assert same(sample, street())
+    assert not np.shares_memory(fit(sample, 128)[0].image, sample.image)
+
+
+# ---- refusals and the contact sheet
+
+def test_mistakes_are_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="did you mean S4"):
+        build_policy("s4", 64)
+    with pytest.raises(ValueError, match="S1 or S2 or S3 or S4"):
+        build_policy("mosaic", 64)
+    for bad in ({"magnitude": -1}, {"magnitude": 31}, {"num_ops": -1}, {"scale_range": (0, 1)},
+                {"scale_range": (2, 1)}, {"size": 0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            build_policy("S4", **{"size": 64, **bad})
+    with pytest.raises(ValueError, match="uint8"):
+        Sample.unlabelled(np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match="2 classes"):
+        Sample(photo(), [[0, 0, 1, 1]], [1, 2], [False])
+    with pytest.raises(ValueError, match="mask"):
+        Sample(photo(), [], [], [], np.zeros((3, 3), np.uint8))
+
+
+def test_strong_magnitudes_run():
+    policy = build_policy("S4", 64, magnitude=30, num_ops=4)
+    assert len({policy(street(), seed).image.tobytes() for seed in range(30)}) == 30
+
+
+def test_contact_sheet_shows_every_policy(tmp_path, capsys):
+    page = show.sheet([street(), street(seed=1)], size=40, seed=0, draws=2)
+    assert page.shape == (5 * 46 + 6, 90 + 4 * 46 + 6, 3)
+    for row in range(5):
+        assert page[6 + 46 * row:46 + 46 * row, 90:130].std() > 10
+    assert (page[6:46, 90 + 46:90 + 86] == 255).all()      # one original for two draws
+    assert np.array_equal(page[52:92, 90:130], show.draw(build_policy("S1", 40)(street(), 0)))
+
+
+def test_contact_sheet_from_the_command_line(tmp_path, capsys):
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    (tmp_path / "boxes.json").write_text(
+        '{"images": [{"id": 4, "file_name": "a.png"}], "categories": [{"id": 9, "name": "b"}],'
+        ' "annotations": [{"image_id": 4, "bbox": [10, 10, 30, 20], "category_id": 9}]}')
+    args = [str(tmp_path / "a.png"), "--size", "64", "--draws", "1", "--out"]
+    show.main([*args, str(tmp_path / "plain.png")])
+    show.main([*args, str(tmp_path / "boxed.png"), "--boxes", str(tmp_path / "boxes.json")])
+    plain, boxed = (np.asarray(Image.open(tmp_path / f"{n}.png")).astype(int) for n in ("plain", "boxed"))
+    changed = extent((plain != boxed).any(-1)[6:70, 90:154])       # the original's place
+    assert np.abs(changed - np.array([10, 10, 40, 30]) * 0.8).max() <= 3
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    for missing in ("nowhere.jpg", "broken.jpg"):
+        with pytest.raises(SystemExit) as stop:
+            show.main([str(tmp_path / missing), "--out", str(tmp_path / "no.png")])
+        assert stop.value.code == 2 and missing in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()
