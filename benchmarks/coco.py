@@ -14,6 +14,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import torch
 import tyro
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
@@ -52,6 +53,9 @@ def parse(args: list[str]) -> Recipe:
 def main(recipe: Recipe) -> int:
     accelerator = Accelerator(mixed_precision=recipe.precision, log_with=list(recipe.track) or None, project_dir=recipe.out,
                               kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+    if accelerator.device.type == "cpu":
+        hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(recipe.threads or max(1, len(os.sched_getaffinity(0)) // hosted))
     stop = Stop(accelerator)
     console = Console() if accelerator.is_main_process else None
     say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
@@ -118,15 +122,20 @@ def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
     console.print(f"table, records and figure: {folder}/table.md, records.json, curves.png", highlight=False, soft_wrap=True)
 
 
-if __name__ == "__main__":
-    code = 1
+def cli(args: list[str]) -> int:
+    """Exit code: 0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved."""
     try:
-        code = main(parse(sys.argv[1:]))
+        return main(parse(args))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-    except Stopped:
+        return 1
+    except Stopped as stopped:
         print("stopped as told; everything is saved, the same command goes on from here", file=sys.stderr)
-        code = 143
+        return stopped.code
+
+
+if __name__ == "__main__":
+    code = cli(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code) if code else sys.exit(0)
+    os._exit(code)  # other processes of a failed run may be waiting in a collective: do not wait for them in turn

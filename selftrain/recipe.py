@@ -146,6 +146,8 @@ class Recipe:
     """folder of the results; finished cells found there are not run again, interrupted ones go on where they were"""
     workers: int = 2
     """loader processes, a training process; 0 loads in the training process"""
+    threads: int = 0
+    """CPU threads of a training process; 0: the cores it may use over the processes of this host (`accelerate launch` alone sets 1)"""
     save_every: int = 500
     """steps between checkpoints (one is also written before every evaluation and when the run is told to stop)"""
     track: tuple[str, ...] = ()
@@ -196,7 +198,7 @@ class Recipe:
 
 # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
 NOT_IDENTITY = {"name", "data", "unlabeled", "train_json", "val_json", "test_json", "train_images", "val_images", "test_images", "shapes",
-                "starts", "self_training", "rounds", "weights", "out", "workers", "save_every", "track"}
+                "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track"}
 STUDENT_ONLY = {"pseudo_threshold", "pseudo_ignore", "pseudo_empty", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 
 

@@ -10,7 +10,11 @@ from accelerate import Accelerator
 
 
 class Stopped(Exception):
-    """The run was told to stop and everything it needs to go on is on the disk."""
+    """The run was told to stop and everything it needs to go on is on the disk.  `code`: the exit code that says so."""
+
+    def __init__(self, code: int):
+        super().__init__()
+        self.code = code
 
 
 class Stop:
@@ -45,4 +49,4 @@ class Stop:
     def check(self) -> None:
         """Raise Stopped if told to stop; for stages whose state is already on the disk."""
         if self.poll():
-            raise Stopped
+            raise Stopped(self.exit_code)

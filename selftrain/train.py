@@ -155,7 +155,7 @@ class Trainer:
                 if stopped or state.step % r.save_every == 0 or self._due(state.step):
                     self.save()
                 if stopped:
-                    raise Stopped
+                    raise Stopped(self.engine.stop.exit_code)
         return self.ema.module
 
     def _due(self, step: int) -> bool:
