@@ -27,6 +27,7 @@ from selftrain import rounds
 from selftrain.data import splits as data
 from selftrain.errors import UserError
 from selftrain.files import write_json
+from selftrain.launch import ensure_processes
 from selftrain.progress import duration, peak_memory
 from selftrain.recipe import Recipe, digest
 from selftrain.stop import Stop, Stopped
@@ -125,6 +126,7 @@ def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
 def cli(args: list[str]) -> int:
     """Exit code: 0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved."""
     try:
+        ensure_processes()
         return main(parse(args))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

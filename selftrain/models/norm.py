@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
@@ -22,6 +21,22 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over all processes; every process's sum depends on every input, so gradients are summed as well."""
+
+    @staticmethod
+    def forward(context, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
 class _GlooNorm:
     """(B, C, H, W) normalised by mean and variance over B, H, W of all processes; equal batch sizes are not assumed."""
 
@@ -30,7 +45,7 @@ class _GlooNorm:
             return super().forward(x)
         count = torch.full((1,), x.numel() / x.shape[1], dtype=x.dtype, device=x.device)
         sums = torch.cat([x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), count])
-        total = all_reduce(sums, op=dist.ReduceOp.SUM)  # with gradient
+        total = _Sum.apply(sums)
         channels = x.shape[1]
         n = total[-1].detach()
         mean = total[:channels] / n

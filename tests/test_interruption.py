@@ -1,0 +1,162 @@
+"""Real processes, really killed: the same command afterwards ends where an uninterrupted run ends, bit for bit."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from selftrain.data.shapes import Shapes, generate
+
+ROOT = Path(__file__).resolve().parent.parent
+COCO = ROOT / "benchmarks" / "coco.py"
+SMALL = ["demo", "--starts", "random", "--steps", "6", "--warmup-steps", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "0.01", "--lr-batch", "4",
+         "--eval-every", "3", "--eval-batch", "4", "--save-every", "2", "--channels", "16", "--head-depth", "1", "--score-threshold", "0.001",
+         "--drop-path", "0.2", "--policy", "S4"]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """A small data set, and the options of a run of two cells on it: teacher, labelling, student in a few seconds."""
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate(root, Shapes(train=24, val=12, test=12, unlabeled=40, difficulty=0.0), workers=1)
+    return [*SMALL, "--data", str(root), "--unlabeled", str(root / "unlabeled2017")]
+
+
+def interrupt(trials: list[dict], arguments: list[str], folder: Path) -> list[dict]:
+    (folder / "trials.json").write_text(json.dumps(trials))
+    done = subprocess.run([sys.executable, str(ROOT / "tests" / "interrupt.py"), str(folder / "trials.json"), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def products(out: Path) -> dict[str, object]:
+    """All that a run leaves which must not depend on interruptions: weights, pseudo-labels, records without what was measured."""
+    found: dict[str, object] = {}
+    for path in sorted(out.rglob("*")):
+        name = str(path.relative_to(out))
+        if path.name == "final.pt":
+            found[name] = {k: v.numpy().tobytes() for k, v in torch.load(path)["model"].items()}
+        elif path.name.startswith("labels-"):
+            found[name] = path.read_bytes()
+        elif path.name == "record.json":
+            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "measured"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(arguments, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    result, = interrupt([{"out": str(folder / "out")}], arguments, folder)
+    assert result["first"] == 0, (folder / "out.log").read_text()[-3000:]
+    whole = products(folder / "out")
+    assert len(whole) == 5  # two cells' weights and records, one label file
+    assert not list((folder / "out").rglob("last.pt")) and not list((folder / "out").rglob("*.tmp"))
+    return whole, result["counts"]
+
+
+def test_twenty_kills_at_random_moments_change_nothing(arguments, uninterrupted, tmp_path):
+    whole, counts = uninterrupted
+    rng = random.Random(20)
+    trials = [{"out": str(tmp_path / f"{event}{n}"), "event": event, "at": rng.randint(1, counts[event]), "signal": signal.SIGKILL}
+              for event in ("step", "save", "evaluate", "label") for n in range(4)]
+    trials += [{"out": str(tmp_path / f"time{n}"), "after": rng.uniform(0.3, 2.5), "signal": signal.SIGKILL} for n in range(4)]
+    for trial, result in zip(trials, interrupt(trials, arguments, tmp_path), strict=True):
+        where = f"{Path(trial['out']).name} at {trial.get('at', trial.get('after'))}"
+        assert result["first"] == -signal.SIGKILL or ("after" in trial and result["first"] == 0), where
+        assert result.get("second", 0) == 0, where + Path(f"{trial['out']}.log").read_text()[-2000:]
+        assert products(Path(trial["out"])) == whole, where
+
+
+def test_sigterm_saves_at_once_and_exits_143(arguments, uninterrupted, tmp_path):
+    whole, _ = uninterrupted
+    trials = [{"out": str(tmp_path / event), "event": event, "at": at, "signal": signal.SIGTERM} for event, at in (("step", 3), ("evaluate", 2), ("label", 5))]
+    step, evaluate, label = interrupt(trials, arguments, tmp_path)
+    assert step["first"] == evaluate["first"] == label["first"] == 143
+    assert step["counts"]["step"] == 3  # not one step more; 3 is no multiple of --save-every
+    assert any(name.endswith("last.pt") for name in step["left"]) and any(name.endswith("last.pt") for name in evaluate["left"])
+    assert evaluate["counts"]["evaluate"] == 2 and label["counts"]["label"] == 5  # the next batch did not begin
+    assert any("part-" in name for name in label["left"])  # what was labelled is kept
+    for trial in trials:
+        assert products(Path(trial["out"])) == whole
+
+
+def launch(*arguments: str, log: Path, options: tuple[str, ...] = ("--num_processes", "1")) -> subprocess.Popen:
+    """`accelerate launch benchmarks/coco.py ...` in a process group of its own."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options, str(COCO), *arguments]
+    return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def wait_for(log: Path, text: str, process: subprocess.Popen, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while text not in log.read_text():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def test_killing_the_launcher_stops_its_child_with_everything_saved(arguments, uninterrupted, tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out"
+    process = launch(*arguments, "--out", str(out), log=log)
+    wait_for(log, "evaluate: batch", process)
+    process.kill()  # the launcher alone; SIGKILL reaches no child
+    wait_deadline = time.monotonic() + 60
+    while "everything is saved" not in log.read_text():
+        assert time.monotonic() < wait_deadline, log.read_text()[-3000:]
+        time.sleep(0.1)
+    assert launch(*arguments, "--out", str(out), log=log).wait(timeout=180) == 0, log.read_text()[-3000:]
+    assert products(out) == uninterrupted[0]
+
+
+def test_two_processes_are_one(arguments, tmp_path):
+    """Same global batches, hence weights far nearer to one process's than training moved them; one teacher, one set of labels."""
+    steady = [*arguments, "--drop-path", "0", "--out"]  # stochastic depth draws by process
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = subprocess.run([sys.executable, str(COCO), *steady, str(one)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    def run_two(*options: str) -> None:
+        log = tmp_path / "log"
+        process = launch(*steady, str(two), *options, log=log, options=("--cpu", "--num_processes", "2"))
+        assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
+
+    def compare(arm: str) -> None:
+        path = next(p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student"))
+        assert json.loads((path.parent / "record.json").read_text())["measured"]["hardware"]["processes"] == 2
+        a, b = (torch.load(out / path.relative_to(two))["model"] for out in (one, two))
+        start = initial_weights(path)
+        moved = sum((a[k] - start[k]).float().pow(2).sum() for k in a) ** 0.5
+        apart = sum((a[k] - b[k]).float().pow(2).sum() for k in a) ** 0.5
+        assert apart < 0.01 * moved, (apart, moved)
+
+    run_two("--no-self-training")
+    compare("teacher")
+    # Teachers that agree within float tolerance may still rank two equal scores differently: labels are compared for one teacher.
+    shutil.rmtree(two)
+    shutil.copytree(one, two, ignore=shutil.ignore_patterns("*student*", "pool-*"))
+    run_two()
+    compare("student")
+    labels = [next(out.rglob("labels-*.json")).read_bytes() for out in (one, two)]
+    assert labels[0] == labels[1] and len(json.loads(labels[0])["annotations"]) > 10
+
+
+def initial_weights(final: Path) -> dict[str, torch.Tensor]:
+    from coco import parse
+    from selftrain import rounds
+    from selftrain.tasks.detection import Detection
+    recipe = parse([*SMALL, "--drop-path", "0"])
+    classes = tuple(json.loads((final.parent / "record.json").read_text())["metrics"]["per_class"])
+    return rounds.fresh_model(Detection(recipe, classes), recipe, "random", None)[0].state_dict()
+
+
+def test_unlaunchable_cpu_processes_are_refused_not_run_as_one(tmp_path):
+    """accelerate's own launcher would start one process and say nothing."""
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    done = subprocess.run([sys.executable, str(COCO)], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "torchrun" in done.stderr
