@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import tyro
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.table import Table
@@ -52,13 +53,17 @@ def parse(args: list[str]) -> Recipe:
 
 
 def main(recipe: Recipe) -> int:
+    trackers = sorted(str(tracker) for tracker in get_available_trackers())
+    for name in recipe.track:
+        if name not in trackers:
+            raise UserError(f"--track {name} is unknown or not installed; here are: {', '.join(trackers) or 'none'} (pip install -e '.[track]' brings tensorboard)")
     accelerator = Accelerator(mixed_precision=recipe.precision, log_with=list(recipe.track) or None, project_dir=recipe.out,
                               kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
     if accelerator.device.type == "cpu":
         hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         torch.set_num_threads(recipe.threads or max(1, len(os.sched_getaffinity(0)) // hosted))
     stop = Stop(accelerator)
-    console = Console() if accelerator.is_main_process else None
+    console = Console(width=None if sys.stdout.isatty() else 120) if accelerator.is_main_process else None
     say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
     engine = Engine(accelerator, stop, console)
     if recipe.track:
@@ -85,7 +90,7 @@ def announce(say, recipe: Recipe, splits: data.Splits, cells: list[rounds.Cell],
     """What will run, before it runs."""
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
     say(f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, {len(splits.train)} labelled images "
-        f"({recipe.fraction:.4g} of the set), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
+        f"({'listed' if recipe.image_ids else f'{recipe.fraction:.4g} of the set'}), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
         f"{len(splits.train.class_names)} classes")
     say(f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} (global batch / batch it is meant for); "
         f"{accelerator.num_processes} process(es) on {accelerator.device}, precision {accelerator.mixed_precision}")

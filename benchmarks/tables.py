@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +38,9 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 def arms_table(records: list[dict]) -> Table:
     header, rows = arms_rows(records)
-    table = Table(*header, title=f"{records[0]['recipe']}, {records[0]['split']} split")
+    table = Table(title=f"{records[0]['recipe']}, {records[0]['split']} split", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=name in ("arm", "time"))
     for row in rows:
         table.add_row(*row)
     return table

@@ -38,6 +38,9 @@ class Recipe:
     """parameters of the generated data set (only with --data shapes)"""
     fraction: float = 1.0
     """share of the labelled images that is used, in (0, 1]; nested: the 5 % set lies inside the 10 % set of the same seed"""
+    image_ids: str | None = None
+    """a list of labelled images instead of --fraction: a file that a run left under fractions/, or one fold of Unbiased Teacher's
+    lists as COCO_supervision.txt:PERCENT:FOLD"""
 
     # ---- arms -----------------------------------------------------------------------------------------------------------------
     starts: tuple[str, ...] = ("random", "imagenet")
@@ -167,6 +170,7 @@ class Recipe:
                 raise UserError(why)
 
         refuse(not 0 < self.fraction <= 1, f"--fraction {self.fraction} is not in (0, 1]; 10 % is 0.1")
+        refuse(self.image_ids is not None and self.fraction != 1, "--image-ids and --fraction both say which images are labelled; give one of them")
         refuse(self.steps < 1, f"--steps {self.steps} trains nothing; give at least 1")
         refuse(not self.starts, "--starts names no starting point; give one or more of random, imagenet, imagenet++, checkpoint:FILE")
         refuse(len(set(self.starts)) < len(self.starts), f"--starts names one starting point twice: {' '.join(self.starts)}")
@@ -176,7 +180,7 @@ class Recipe:
         refuse(self.self_training and not self.unlabeled and self.data != "shapes",
                "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, or say --no-self-training")
         refuse("rest" in self.unlabeled and len(self.unlabeled) > 1, "--unlabeled rest does not mix with folders; give one or the other")
-        refuse("rest" in self.unlabeled and self.fraction == 1 and self.self_training,
+        refuse("rest" in self.unlabeled and self.fraction == 1 and self.image_ids is None and self.self_training,
                "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos")
         refuse(not 2 <= self.min_level <= 5 or not self.min_level <= self.max_level <= 8,
                f"--min-level {self.min_level} --max-level {self.max_level}: the finest level lies in 2..5, the coarsest between it and 8")
@@ -197,7 +201,7 @@ class Recipe:
 
 
 # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
-NOT_IDENTITY = {"name", "data", "unlabeled", "train_json", "val_json", "test_json", "train_images", "val_images", "test_images", "shapes",
+NOT_IDENTITY = {"name", "data", "unlabeled", "train_json", "val_json", "test_json", "train_images", "val_images", "test_images", "shapes", "image_ids",
                 "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track"}
 STUDENT_ONLY = {"pseudo_threshold", "pseudo_ignore", "pseudo_empty", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 

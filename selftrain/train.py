@@ -130,7 +130,6 @@ class Trainer:
         share = Share(self.streams, accelerator.process_index, accelerator.num_processes, r.accumulate)
         batches = loader(TrainBatches(share, self.task.collate), range(state.step * r.accumulate, r.steps * r.accumulate), r.workers,
                          pin=accelerator.device.type == "cuda")
-        batches = iter(batches) if state.step < r.steps else iter(())
         images_a_step = sum(stream.batch for stream in self.streams)
         began, first = time.perf_counter(), state.step
         with self.engine.stage(self.title, r.steps, state.step) as bar:
@@ -250,7 +249,7 @@ def predict(engine: Engine, task: Task, model: nn.Module, photos: Photos, recipe
     process that made them.  A batch holds the same images whatever the number of processes.  Raises Stopped."""
     accelerator = engine.accelerator
     mine = items[accelerator.process_index :: accelerator.num_processes]
-    batches = iter(loader(EvalBatches(photos, recipe.eval_batch, task.prepare, task.collate), mine, recipe.workers)) if mine else iter(())
+    batches = loader(EvalBatches(photos, recipe.eval_batch, task.prepare, task.collate), mine, recipe.workers)
     model.eval()
     rounds = -(-len(items) // accelerator.num_processes)
     seen = 0

@@ -5,7 +5,8 @@ by `derive(seed, stream, "augment", t, p)`.  Nothing else enters, so order and p
 processes and after any restart.
 """
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Sample
+from selftrain.errors import UserError
 from selftrain.seeds import derive, generator
 
 
@@ -99,11 +101,31 @@ class EvalBatches(Dataset):
 def _quiet(_: int) -> None:
     # a worker owns one core: threads inside OpenCV and torch would fight the training process for the others
     cv2.setNumThreads(0)
+    # a signal to the whole group is for the training process, which still needs its workers to finish the step
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
-def loader(dataset: Dataset, items: Sequence[int], workers: int, pin: bool = False) -> DataLoader:
-    """The `items` of `dataset` in this order; every item is already a batch."""
+class _Guarded(Dataset):
+    """Hands a UserError over as an item: raised inside a worker it would arrive wrapped in that worker's traceback."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, item: int):
+        try:
+            return self.dataset[item]
+        except UserError as error:
+            return error
+
+
+def loader(dataset: Dataset, items: Sequence[int], workers: int, pin: bool = False) -> Iterator[dict[str, Any]]:
+    """The `items` of `dataset` in this order; every item is already a batch.  Raises UserError for a photo that cannot be read."""
     workers = min(workers, len(items))
-    return DataLoader(dataset, batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, worker_init_fn=_quiet,
-                      prefetch_factor=4 if workers else None)
+    batches = DataLoader(_Guarded(dataset), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, worker_init_fn=_quiet,
+                         prefetch_factor=4 if workers else None)
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch

@@ -1,11 +1,14 @@
 """The data of one detection run: labelled fraction, val and test split, pool."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from selftrain.data.coco import CocoDataset, read_coco
-from selftrain.data.fractions import fraction_ids, missing_classes
+from selftrain.data.fractions import fraction_ids, import_unbiased_teacher, missing_classes, read_fraction, write_fraction
 from selftrain.data.layout import find_layout
 from selftrain.data.pool import Pool, read_pool, rest_pool
 from selftrain.data.shapes import generate
@@ -45,11 +48,13 @@ def _read(recipe: Recipe, root: Path, warn: Callable[[str], None]) -> Splits:
     for name, dataset in (("train", whole), ("val", val), ("test", test)):
         if any(dataset.dropped.values()) and not (name == "test" and test is val):
             warn(f"{name}: {', '.join(f'{n} {what}' for what, n in dataset.dropped.items() if n)} (dropped or clipped)")
-    ids = fraction_ids(whole, recipe.fraction, recipe.seed)
+    ids = _labelled(recipe, whole)
     missing = missing_classes(whole, ids)
     if missing:
-        warn(f"--fraction {recipe.fraction:g} (seed {recipe.seed}) holds no object of: {', '.join(missing)}")
-    train = whole.subset(ids) if recipe.fraction < 1 else whole
+        warn(f"the {len(ids)} labelled images hold no object of: {', '.join(missing)}")
+    train = whole.subset(ids)
+    if len(train) < len(whole):  # published beside the results: which images were labelled
+        write_fraction(Path(recipe.out) / "fractions" / f"{train.hash}.json", ids, whole.hash, recipe.fraction, recipe.seed)
     pool = None
     if recipe.self_training:
         if recipe.unlabeled == ("rest",):
@@ -57,3 +62,15 @@ def _read(recipe: Recipe, root: Path, warn: Callable[[str], None]) -> Splits:
         else:
             pool = read_pool(recipe.unlabeled or (root / "unlabeled2017",))
     return Splits(train, val, test, "val" if test is val else "test", pool, digest([train.hash, val.hash, test.hash]))
+
+
+def _labelled(recipe: Recipe, whole: CocoDataset) -> np.ndarray:
+    """Ids of the labelled images: a list from a file, or a fraction drawn from the seed."""
+    if recipe.image_ids is None:
+        return fraction_ids(whole, recipe.fraction, recipe.seed)
+    if fold := re.fullmatch(r"(.+):([\d.]+):(\d+)", recipe.image_ids):
+        return import_unbiased_teacher(fold[1], whole, float(fold[2]), int(fold[3]))
+    listed = read_fraction(recipe.image_ids)
+    if listed.dataset_hash != whole.hash:
+        raise UserError(f"{recipe.image_ids}: lists images of another data set ({listed.dataset_hash}, --data is {whole.hash}); give the --data it was written for")
+    return listed.ids

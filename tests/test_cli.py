@@ -1,0 +1,120 @@
+"""The commands as a person types them: mistakes are refused with the cure, the demo runs through `accelerate launch`."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from coco import parse
+
+from selftrain.errors import UserError
+from selftrain.recipe import NOT_IDENTITY, STUDENT_ONLY, Recipe, digest, identity
+from tables import arms_markdown, arms_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def coco(*arguments: str, cwd: Path, launcher: bool = False) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"] if launcher else [sys.executable]
+    return subprocess.run([*command, str(ROOT / "benchmarks" / "coco.py"), *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["dmeo"], "nearest: demo"),
+    (["--fraction", "10"], "10 % is 0.1"),
+    (["--starts", "imagnet"], "random, imagenet, imagenet++, checkpoint:FILE"),
+    (["--starts", "random", "random"], "twice"),
+    (["--unlabeled", "rest"], "--fraction 1 leaves no unlabelled image"),
+    (["mini", "--data", "x"], "--unlabeled DIR"),
+    (["--pseudo-threshold", "0.3", "--pseudo-ignore", "0.4"], "--pseudo-ignore 0.4 must lie between"),
+    (["--rounds", "2", "--no-self-training"], "drop one of the two"),
+    (["--steps", "10"], "--warmup-steps 50 leaves nothing"),
+    (["--val-json", "x.json"], "give --data DIR"),
+    (["--min-level", "6"], "--min-level"),
+])
+def test_contradictions_are_refused_with_the_cure(arguments, words):
+    with pytest.raises(UserError) as error:
+        parse(arguments)
+    assert words in str(error.value)
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_one(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["mini", "--bach-size", "4"])
+    assert stop.value.code == 2 and "--batch-size" in capsys.readouterr().err
+
+
+def test_an_impossible_value_is_refused_with_the_possible_ones(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--policy", "S5"])
+    assert "S1" in capsys.readouterr().err
+
+
+def test_help_explains_every_field(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert stop.value.code == 0
+    for field in Recipe.__dataclass_fields__:
+        assert f"--{field.replace('_', '-')}" in text, field
+    assert "neither object nor background" in text and "accelerate launch benchmarks/coco.py" in text
+
+
+def test_every_option_reaches_the_recipe():
+    recipe = parse(["mini", "--data", "d", "--unlabeled", "a", "b", "--starts", "imagenet++", "checkpoint:x.pt", "--policy", "S3", "--fraction", "0.1", "--seed", "3",
+                    "--backbone", "resnet18", "--image-size", "97", "--steps", "900", "--batch-size", "4", "--out", "o", "--pseudo-threshold", "auto", "--no-self-training"])
+    assert recipe.unlabeled == ("a", "b") and recipe.starts == ("imagenet++", "checkpoint:x.pt") and not recipe.self_training
+    assert (recipe.policy, recipe.fraction, recipe.seed, recipe.backbone, recipe.pseudo_threshold) == ("S3", 0.1, 3, "resnet18", "auto")
+
+
+def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
+    one = parse([])
+    for option, same in (("--out", True), ("--workers", True), ("--save-every", True), ("--seed", False), ("--lr", False), ("--policy", False)):
+        other = parse([option, "S2" if option == "--policy" else "3"])
+        assert (digest(identity(one, student=False)) == digest(identity(other, student=False))) is same, option
+    other = parse(["--alpha", "2"])  # the teacher does not know of it
+    assert identity(one, student=False) == identity(other, student=False) and identity(one, student=True) != identity(other, student=True)
+    assert NOT_IDENTITY | STUDENT_ONLY <= set(Recipe.__dataclass_fields__)
+
+
+def test_a_missing_layout_shows_the_expected_tree(tmp_path):
+    (tmp_path / "photos").mkdir()
+    done = coco("mini", "--data", "photos", "--no-self-training", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for word in ("error:", "annotations", "instances_train2017.json", "--train-json"):
+        assert word in done.stderr
+
+
+def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(tmp_path):
+    short = ["--steps", "12", "--warmup-steps", "2", "--batch-size", "4", "--eval-every", "4", "--shapes.train", "20", "--shapes.val", "10", "--shapes.test", "10",
+             "--shapes.unlabeled", "24", "--score-threshold", "0.001"]
+    first = coco(*short, cwd=tmp_path, launcher=True)
+    assert first.returncode == 0, first.stderr[-3000:]
+    folder = next((tmp_path / "runs").glob("demo-*"))
+    records = json.loads((folder / "records.json").read_text())
+    assert sorted(r["arm"] for r in records) == ["imagenet", "imagenet + self-training", "random", "random + self-training"]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG") and all(r["split"] == "test" for r in records)
+    for stage in ("estimate:", "label the pool", "pseudo-labels at score", "precision", "learning rate"):
+        assert stage in first.stdout, stage
+    began = time.monotonic()
+    again = coco(*short, cwd=tmp_path)
+    assert again.returncode == 0 and time.monotonic() - began < 60
+    assert "finished" in again.stdout and "step" not in again.stdout.split("finished")[-1].replace("steps", "")
+    assert first.stdout.split("test split")[-1] == again.stdout.split("test split")[-1]  # the same table
+    assert (folder / "table.md").read_text() == arms_markdown(records)
+    assert len(list((tmp_path / "runs" / "cells").iterdir())) == 4 and not list((tmp_path / "runs").rglob("last.pt"))
+
+
+def test_the_table_bills_a_student_for_its_teacher():
+    def record(arm, start, round, ap, curve, images, teacher=None):
+        return {"arm": arm, "start": start, "round": round, "key": arm, "metric": "AP", "metrics": {"AP": ap}, "curve": curve, "images": images, "recipe": "demo",
+                "split": "test", "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
+    random = record("random", "random", 0, 20.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100)
+    imagenet = record("imagenet", "imagenet", 0, 30.0, [{"step": 5, "AP": 21.0}, {"step": 10, "AP": 31.0}], 100)
+    student = record("random + self-training", "random", 1, 19.0, [{"step": 5, "AP": 9.0}, {"step": 10, "AP": 19.0}], 200, teacher="random")
+    header, rows = arms_rows([random, student, imagenet])
+    assert header == ["arm", "AP", "ΔAP to random", "steps to random's AP", "images seen", "time"]
+    assert rows == [["random", "20.0", "–", "10", "100", "1 min 00 s"], ["imagenet", "30.0", "+10.0", "5", "100", "1 min 00 s"],
+                    ["random + self-training", "19.0", "-1.0", "not reached", "300", "2 min 00 s"]]
