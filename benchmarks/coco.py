@@ -25,7 +25,7 @@ from rich.table import Table
 from figures import draw_curves
 from recipes import RECIPES
 from selftrain import rounds
-from selftrain.data import splits as data
+from selftrain import splits as data
 from selftrain.errors import UserError
 from selftrain.files import write_json
 from selftrain.launch import ensure_processes

@@ -1,12 +1,17 @@
-"""Figures from records.  `python benchmarks/figures.py RECORDS... --out curves.png` draws the learning curves of the arms."""
+"""Figures from records.
+
+    python benchmarks/figures.py RECORDS... --out curves.png      learning curves of the arms in record files or folders of cells
+"""
 
 import argparse
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # no screen on a cluster's node
 from matplotlib import pyplot as plt  # noqa: E402
+from tables import load_records, title  # noqa: E402
 
 # Okabe and Ito's colours, tellable by colour-blind people; line style and marker tell the arms apart in grey
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#0072B2", "o", "--"), ("#D55E00", "s", "--"), ("#009E73", "^", "-"), ("#009E73", "^", "--"),
@@ -14,14 +19,20 @@ STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#0072B2", "o", "--"), 
 
 
 def draw_curves(records: list[dict], path: Path) -> None:
-    """AP on the val split over steps, a line an arm."""
+    """The metric on the val split over steps, a line an arm: the mean over seeds, their range as a band."""
     metric = records[0]["metric"]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-    for record, (colour, marker, line) in zip(sorted(records, key=lambda r: r["round"]), STYLES):
-        axes.plot([p["step"] for p in record["curve"]], [p[metric] for p in record["curve"]], color=colour, marker=marker, markersize=4,
-                  linestyle=line, label=record["arm"])
+    arms = {r["arm"]: r["round"] for r in records}
+    for arm, (colour, marker, line) in zip(sorted(arms, key=arms.get), STYLES):
+        curves = [r["curve"] for r in records if r["arm"] == arm]
+        steps = [p["step"] for p in curves[0]]
+        values = np.array([[p[metric] for p in curve] for curve in curves])
+        axes.plot(steps, values.mean(0), color=colour, marker=marker, markersize=4, linestyle=line, label=arm)
+        if len(curves) > 1:
+            axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="steps", ylabel=f"{metric} (val split, averaged weights)", ylim=(0, None), xlim=(0, None),
-             title=f"{records[0]['recipe']}: {records[0]['labelled_images']} labelled images, policy {records[0]['settings']['policy']}")
+             title=f"{title(records)}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
+    axes.title.set_fontsize(10)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path)
@@ -29,9 +40,7 @@ def draw_curves(records: list[dict], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from tables import load_records
-
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", nargs="+", type=Path, help="records.json of a run, record.json of cells, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the figure to write")
     arguments = parser.parse_args()

@@ -1,12 +1,19 @@
-"""Tables from records.  `python benchmarks/tables.py RECORDS...` prints the table of the arms in record files or run folders."""
+"""Tables from records.
+
+    python benchmarks/tables.py RECORDS... [--markdown FILE]      record files or folders of cells: one table of their arms
+
+Of several seeds: mean and half width of the 95 % interval (Student's t), differences paired by seed.
+"""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from rich import box
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
 from selftrain.progress import duration
 from selftrain.record import steps_to
@@ -14,33 +21,67 @@ from selftrain.record import steps_to
 NOT_THERE = "–"
 
 
+def mean_interval(values: list[float], sign: str = "") -> str:
+    """`12.3` of one value, `12.3 ± 0.4` of several: mean and half width of the 95 % t interval."""
+    mean = f"{np.mean(values):{sign}.1f}"
+    if len(values) == 1:
+        return mean
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{mean} ± {half:.1f}"
+
+
 def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """(header, one row an arm).  Images and time of a self-trained arm include its teachers'."""
+    """(header, one row an arm).  Images and time of a self-trained arm include its teachers'.
+
+    All records must be of one setting but for start, self-training and seed; ValueError says what else differs.
+    """
+    differing = {name for name in records[0]["settings"] for r in records if r["settings"].get(name) != records[0]["settings"][name]} - {"seed"}
+    if differing:
+        raise ValueError(f"these records differ in more than start, self-training and seed: {', '.join(sorted(differing))}")
     metric = records[0]["metric"]
     columns = [name for name in records[0]["curve"][-1] if name != "step"]
     by_key = {r["key"]: r for r in records}
-    random = next((r for r in records if r["arm"] == "random"), None)
+    random = {r["settings"]["seed"]: r for r in records if r["arm"] == "random"}
     header = ["arm", *columns, f"Δ{metric} to random", f"steps to random's {metric}", "images seen", "time"]
     rows = []
-    for r in sorted(records, key=lambda r: r["round"]):
-        bill = [r]
-        while bill[-1]["pseudo_labels"] and (teacher := by_key.get(bill[-1]["pseudo_labels"]["teacher_cell"])):
-            bill.append(teacher)
+    arms = {r["arm"]: r["round"] for r in records}
+    for arm in sorted(arms, key=arms.get):
+        mine = [r for r in records if r["arm"] == arm]
+        pairs = [(r, random[r["settings"]["seed"]]) for r in mine if r["settings"]["seed"] in random]
         delta = reached = NOT_THERE
-        if random:
-            delta = f"{r['metrics'][metric] - random['metrics'][metric]:+.1f}" if r is not random else NOT_THERE
-            steps = steps_to(r["curve"], metric, random["curve"][-1][metric])
-            reached = f"{steps:,}" if steps is not None else "not reached"
-        rows.append([r["arm"], *(f"{r['metrics'][c]:.1f}" for c in columns), delta, reached, f"{sum(b['images'] for b in bill):,}",
-                     duration(sum(b["measured"]["seconds"] for b in bill))])
+        if pairs:
+            if arm != "random":
+                delta = mean_interval([r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], "+")
+            steps = [steps_to(r["curve"], metric, base["curve"][-1][metric]) for r, base in pairs]
+            reached = " to ".join(sorted({f"{s:,}" for s in steps if s is not None}, key=lambda s: int(s.replace(",", "")))[:: max(1, len(set(steps)) - 1)])
+            if None in steps:
+                reached = f"{reached}; {steps.count(None)} of {len(steps)} not" if reached else "not reached"
+        bills = [bill(r, by_key) for r in mine]
+        rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine]) for c in columns), delta, reached, f"{bills[0][0]:,}",
+                     duration(float(np.mean([seconds for _, seconds in bills])))])
     return header, rows
+
+
+def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
+    """(images, seconds) of a cell and of its teachers."""
+    images, seconds = record["images"], record["measured"]["seconds"]
+    labels = record["pseudo_labels"]
+    if labels and labels["teacher_cell"] in by_key:
+        more = bill(by_key[labels["teacher_cell"]], by_key)
+        return images + more[0], seconds + more[1]
+    return images, seconds
+
+
+def title(records: list[dict]) -> str:
+    seeds = sorted({r["settings"]["seed"] for r in records})
+    return f"{records[0]['recipe']}, {records[0]['split']} split, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def arms_table(records: list[dict]) -> Table:
     header, rows = arms_rows(records)
-    table = Table(title=f"{records[0]['recipe']}, {records[0]['split']} split", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=name in ("arm", "time"))
+    table = Table(title=title(records), box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, name in enumerate(header):  # broken by hand: left to itself a narrow terminal loses the last column
+        table.add_column(name.replace(" ", "\n"), justify="right" if column else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table
@@ -63,6 +104,11 @@ def load_records(paths: list[Path]) -> list[dict]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", nargs="+", type=Path, help="records.json of a run, record.json of cells, or folders of them")
-    Console().print(arms_table(load_records(parser.parse_args().records)))
+    parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
+    arguments = parser.parse_args()
+    loaded = load_records(arguments.records)
+    Console(width=None if sys.stdout.isatty() else 120).print(arms_table(loaded))
+    if arguments.markdown:
+        arguments.markdown.write_text(arms_markdown(loaded))

@@ -14,7 +14,7 @@ from torch import nn
 
 from selftrain import checkpoint, record
 from selftrain.data.loader import Stream
-from selftrain.data.splits import Splits
+from selftrain.splits import Splits
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
 from selftrain.seeds import derive

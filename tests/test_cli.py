@@ -107,10 +107,22 @@ def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(tmp_path):
     assert len(list((tmp_path / "runs" / "cells").iterdir())) == 4 and not list((tmp_path / "runs").rglob("last.pt"))
 
 
+def test_one_real_step_of_the_papers_network(tmp_path):
+    """EfficientNet-B7 at 640 px: a step at batch 1, then its evaluation and its record."""
+    from selftrain.data.shapes import Shapes, generate
+    generate(tmp_path / "data", Shapes(train=2, val=1, test=1, unlabeled=0), workers=1)
+    done = coco("paper", "--data", "data", "--starts", "random", "--no-self-training", "--steps", "1", "--warmup-steps", "0", "--batch-size", "1", "--workers", "0",
+                "--ema", "0", "--eval-batch", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads(next((tmp_path / "runs").rglob("record.json")).read_text())
+    assert record["steps"] == 1 and record["settings"]["backbone"] == "tf_efficientnet_b7" and record["settings"]["image_size"] == 640
+    assert "learning rate 0.00125 = 0.32 x 1 / 256" in done.stdout
+
+
 def test_the_table_bills_a_student_for_its_teacher():
-    def record(arm, start, round, ap, curve, images, teacher=None):
+    def record(arm, start, round, ap, curve, images, teacher=None, seed=0, lr=1):
         return {"arm": arm, "start": start, "round": round, "key": arm, "metric": "AP", "metrics": {"AP": ap}, "curve": curve, "images": images, "recipe": "demo",
-                "split": "test", "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
+                "split": "test", "settings": {"seed": seed, "lr": lr}, "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
     random = record("random", "random", 0, 20.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100)
     imagenet = record("imagenet", "imagenet", 0, 30.0, [{"step": 5, "AP": 21.0}, {"step": 10, "AP": 31.0}], 100)
     student = record("random + self-training", "random", 1, 19.0, [{"step": 5, "AP": 9.0}, {"step": 10, "AP": 19.0}], 200, teacher="random")
@@ -118,3 +130,11 @@ def test_the_table_bills_a_student_for_its_teacher():
     assert header == ["arm", "AP", "ΔAP to random", "steps to random's AP", "images seen", "time"]
     assert rows == [["random", "20.0", "–", "10", "100", "1 min 00 s"], ["imagenet", "30.0", "+10.0", "5", "100", "1 min 00 s"],
                     ["random + self-training", "19.0", "-1.0", "not reached", "300", "2 min 00 s"]]
+
+    more = [record("random", "random", 0, 22.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100, seed=1) | {"key": "random1"},
+            record("imagenet", "imagenet", 0, 33.0, [{"step": 5, "AP": 11.0}, {"step": 10, "AP": 31.0}], 100, seed=1) | {"key": "imagenet1"}]
+    two = arms_rows([random, imagenet, *more])[1]
+    assert two[0][1] == "21.0 ± 12.7"  # t(0.975, 1) = 12.706, standard error 1
+    assert two[1][1:4] == ["31.5 ± 19.1", "+10.5 ± 6.4", "5 to 10"]  # paired by seed: 10 and 11
+    with pytest.raises(ValueError, match="lr"):
+        arms_rows([random, record("imagenet", "imagenet", 0, 30.0, [], 100, lr=2)])
