@@ -1,5 +1,6 @@
 """Teacher to pool: raw predictions, stored as they come so that an interrupted labelling goes on, then a pseudo-label file."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from selftrain.train import Engine, predict
 PART = 32  # batches a process predicts between two writes
 
 
-def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, teacher_hash: str, pool: Pool, human, folder: Path, title: str) -> tuple[Path, dict]:
-    """Label `pool` with `teacher` on all processes; returns the label file and its report, the same on every process.
+def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, teacher_hash: str, pool: Pool, human, folder: Path,
+               title: str) -> tuple[Path, dict, float]:
+    """Label `pool` with `teacher` on all processes; returns the label file, its report and the seconds that prediction took.
 
     Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of threshold.  Both are found
     again by the next call.  Raises Stopped, or UserError when the teacher found nothing.
@@ -37,7 +39,8 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
             info = {"teacher": teacher_hash, "pool": pool.hash, "human": human.hash, "folder": "names are relative to the pool's common folder"}
             task.write_labels(labels, parts, pool, human, info)
     engine.accelerator.wait_for_everyone()
-    return labels, msgspec.json.decode(labels.read_bytes())["info"]["report"]
+    seconds = sum(float(np.load(part)["seconds"]) for part in folder.glob("part-*.npz")) / engine.accelerator.num_processes
+    return labels, msgspec.json.decode(labels.read_bytes())["info"]["report"], seconds
 
 
 def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, pool: Pool, folder: Path, title: str) -> None:
@@ -45,11 +48,15 @@ def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, poo
     items = [i for i in range(-(-len(pool) // recipe.eval_batch)) if i * recipe.eval_batch not in covered]
     engine.accelerator.wait_for_everyone()  # a part written by a faster process would change what a slower one finds to do
     waiting: dict[int, dict[int, Any]] = {}
+    began = time.perf_counter()
 
     def write() -> None:
+        nonlocal began
         if waiting:
-            task.write_part(folder / f"part-{min(waiting):08d}.npz", {k: v for found in waiting.values() for k, v in found.items()})
+            now = time.perf_counter()
+            task.write_part(folder / f"part-{min(waiting):08d}.npz", {k: v for found in waiting.values() for k, v in found.items()}, now - began)
             waiting.clear()
+            began = now
 
     def done(item: int, found: dict[int, Any]) -> None:
         waiting[item] = found

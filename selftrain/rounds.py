@@ -102,11 +102,12 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
     mean, _ = normalisation(recipe.backbone, cell.start)
     policy = task.policy(mean)
     streams = [Stream("human", splits.train, recipe.batch_size, policy, recipe.seed)]
-    labelling = None
+    labelling, label_seconds = None, 0.0
     if cell.teacher:
         teacher = load_final(task, cell.teacher).to(accelerator.device, memory_format=torch.channels_last)
         teacher_hash = checkpoint.weights_hash(teacher.state_dict())
-        labels, labelling = label_pool(engine, task, recipe, teacher, teacher_hash, splits.pool, splits.train, cell.teacher.folder, f"{cell.teacher.arm}: label the pool")
+        labels, labelling, label_seconds = label_pool(engine, task, recipe, teacher, teacher_hash, splits.pool, splits.train, cell.teacher.folder,
+                                                      f"{cell.teacher.arm}: label the pool")
         say(describe_labels(labelling))
         labelling |= {"teacher": teacher_hash, "teacher_cell": cell.teacher.key}
         streams.append(Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed))
@@ -130,7 +131,7 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
         "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
         "labelled_images": len(splits.train), "pseudo_labels": labelling,
         "hashes": {"data": splits.hash, "pool": cell.pool, "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": record.source_hash()},
-        "measured": {"seconds": state.seconds, "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
+        "measured": {"seconds": state.seconds + label_seconds, "label_seconds": label_seconds, "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
                      "precision": accelerator.mixed_precision},
     }
     if accelerator.is_main_process:

@@ -115,8 +115,8 @@ def labelled(tmp_path):
     def label(**options):
         task = Detection(replace(RECIPES["demo"](), **options), human.class_names)
         parts = [tmp_path / "part-b.npz", tmp_path / "part-a.npz"]  # parts in any order give the same file
-        task.write_part(parts[0], {i: predictions[i] for i in (2, 3)})
-        task.write_part(parts[1], {i: predictions[i] for i in (0, 1)})
+        task.write_part(parts[0], {i: predictions[i] for i in (2, 3)}, 1.0)
+        task.write_part(parts[1], {i: predictions[i] for i in (0, 1)}, 1.0)
         report = task.write_labels(tmp_path / "labels.json", parts, pool, human, {"teacher": "t"})
         return report, task.read_labels(tmp_path / "labels.json", pool)
     return label

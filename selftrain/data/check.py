@@ -7,6 +7,7 @@ Decodes every image, so COCO's 123,000 take some minutes. Exits with 1 if traini
 """
 
 import hashlib
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -230,7 +231,9 @@ def _decode_all(photos: list[_Photo], workers: int) -> Iterable[tuple]:
     if workers <= 1 or len(paths) < 100:  # starting processes would take longer
         yield from map(_decode, paths)
         return
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as executor:
+    # Spawned, not forked: the progress bar's thread and OpenCV's may hold a lock at that moment, which no child could release.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)) as executor:
         yield from executor.map(_decode, paths, chunksize=16)
 
 

@@ -28,8 +28,8 @@ class Task(Protocol):
         """One prediction an image, on the CPU, in the photo's own pixels."""
     def score(self, predictions: dict[int, Any], dataset) -> dict[str, Any]:
         """Metrics of predictions by image index; every image of `dataset` exactly once."""
-    def write_part(self, path: Path, predictions: dict[int, Any]) -> None:
-        """Store raw predictions of some pool images, so that an interrupted labelling goes on."""
+    def write_part(self, path: Path, predictions: dict[int, Any], seconds: float) -> None:
+        """Store raw predictions of some pool images and the `seconds` they took, so that an interrupted labelling goes on."""
     def write_labels(self, path: Path, parts: list[Path], pool, human, info: dict) -> dict:
         """Raw predictions -> pseudo-label file; returns the report (kept images, boxes, precision, ...)."""
     def read_labels(self, path: Path, pool):

@@ -90,11 +90,11 @@ class Detection:
 
     # ---- pseudo-labels ----------------------------------------------------------------------------------------------------
 
-    def write_part(self, path: Path, predictions: dict[int, Boxes]) -> None:
+    def write_part(self, path: Path, predictions: dict[int, Boxes], seconds: float) -> None:
         indices = np.array(sorted(predictions), np.int64)
         rows = [predictions[i].rows for i in indices]
         content = dict(indices=indices, counts=np.array([len(r) for r in rows]), rows=np.concatenate(rows),
-                       sizes=np.array([predictions[i].size for i in indices], np.int32))
+                       sizes=np.array([predictions[i].size for i in indices], np.int32), seconds=np.float64(seconds))
         write_atomic(path, lambda file: np.savez(file, **content))
 
     def write_labels(self, path: Path, parts: list[Path], pool: Pool, human: CocoDataset, info: dict) -> dict:
