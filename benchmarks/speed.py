@@ -1,6 +1,6 @@
 """How fast is it?  Ratios against the libraries that a person would use instead, both sides measured in one run, on the processor.
 
-    python benchmarks/speed.py                             every row; 15 minutes on two idle cores; writes results/speed.md
+    python benchmarks/speed.py                             every row; 12 minutes on two idle cores; writes results/speed.md
     python benchmarks/speed.py --rows step-640 input-S4    these rows; writes only where --out says
     python benchmarks/speed.py --quick                     does it run?  tiny sizes, under a minute, no measurement
 
@@ -203,7 +203,8 @@ def input_pipeline(s: Setting, policy: str) -> list[Line]:
         ours_cost, theirs, tensors = alternate(ours, torchvision(tensors=False), torchvision(tensors=True), repeats=s.repeats, units=batch * a_turn)
     width, height = np.median(dataset.sizes, axis=0).astype(int)
     size_kb = statistics.median(dataset.path(i).stat().st_size / 1000 for i in range(len(dataset)))
-    remark = f"input pipeline: {len(dataset)} {'photos' if s.photos else 'generated pictures'}, median {width} x {height} px and {size_kb:.0f} kB, 7 boxes each"
+    kind = "photos" if s.photos else "generated pictures"
+    remark = f"input pipeline: {len(dataset)} {kind}, median {width} x {height} px and {size_kb:.0f} kB, 7 boxes each"
     work = f"input pipeline, one core, {policy} at {size} px"
     return [Line(work, "PIL and torchvision's transforms v2", "ms/image", 1.5, ours_cost, theirs, remark),
             Line(work, "the same, flip, resize and crop on tensors", "ms/image", None, ours_cost, tensors)]
@@ -223,10 +224,12 @@ def photos(s: Setting) -> speed_rows.CocoDataset:
 
 @functools.cache
 def demo_trainer(s: Setting) -> tuple[Trainer, splits.Splits]:
-    """The demo's imagenet arm after 100 steps, when its detector finds tens of boxes an image."""
+    """The demo's imagenet arm, trained to its end: an untrained teacher finds nothing, and NMS of nothing costs nothing."""
     recipe = demo()
     shapes = replace(recipe.shapes, val=20, test=20, unlabeled=50 if s.quick else 400)  # the counts do not change what is in an image
-    recipe = replace(recipe, shapes=shapes, out=str(s.folder), steps=100, warmup_steps=20, ema=0.9, eval_every=10**6, save_every=10**6)
+    recipe = replace(recipe, shapes=shapes, out=str(s.folder), eval_every=10**6, save_every=10**6)
+    if s.quick:
+        recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)
     data = splits.load(recipe, warn=print)
     task = Detection(recipe, data.train.class_names)
     policy = task.policy(normalisation(recipe.backbone, "imagenet")[0])
@@ -294,7 +297,7 @@ def average_precision(s: Setting) -> list[Line]:
         found[side] = coco_ap(*next(cases[side], (predictions, dataset)), evaluator)
 
     costs = alternate(lambda: score("ours", "fast"), lambda: score("theirs", "pycocotools"), repeats=min(s.repeats, 3))
-    ours, theirs = ({name: value for name, value in scores.items() if name != "per_class"} | scores["per_class"] for scores in (found["ours"], found["theirs"]))
+    ours, theirs = ({k: v for k, v in found[side].items() if k != "per_class"} | found[side]["per_class"] for side in ("ours", "theirs"))
     for name in theirs:
         assert abs(ours[name] - theirs[name]) < 1e-4, f"{name}: {ours[name]} and {theirs[name]} percent"
     return [Line(f"AP of {images:,} images x 100 detections", "pycocotools", "s", 5, *costs, f"AP: both evaluators give {ours['AP']:.4f} %")]
@@ -352,7 +355,8 @@ def markdown(s: Setting, lines: list[Line], load: float) -> str:
             "Medians of n repeats after a warm-up; the sides took turns. The ratio is their cost over ours, of each repeat.", "",
             f"- machine: {hardware['device']}, {hardware['cores']} cores, {hardware['system']}; load by other programs at the start: {load:.1f}",
             f"- threads: {s.cores}; of the input pipeline 1; evaluation and json as the libraries have it",
-            f"- versions: {', '.join(f'{name} {versions[name]}' for name in names)}", *(f"- {remark}" for remark in dict.fromkeys(line.remark for line in lines) if remark),
+            f"- versions: {', '.join(f'{name} {versions[name]}' for name in names)}",
+            *(f"- {remark}" for remark in dict.fromkeys(line.remark for line in lines) if remark),
             "", "| " + " | ".join(HEADER) + " |", "|---|---|---:|---:|---:|---|---:|---:|", *rows]
     return "\n".join(text) + "\n"
 

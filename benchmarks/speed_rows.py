@@ -141,7 +141,8 @@ def photo_set(folder: Path) -> CocoDataset:
     sizes = np.array([image_size(folder / name) for name in names])
     corners = rng.uniform(0, 0.5, (len(names), 7, 2))
     corners = np.concatenate([corners, corners + rng.uniform(0.1, 0.5, corners.shape)], 2)  # shares of width and height
-    return _dataset(folder, [os.fsencode(name) for name in names], sizes, corners * np.tile(sizes, 2)[:, None], rng.integers(0, len(CLASSES), (len(names), 7)))
+    classes = rng.integers(0, len(CLASSES), (len(names), 7))
+    return _dataset(folder, [os.fsencode(name) for name in names], sizes, corners * np.tile(sizes, 2)[:, None], classes)
 
 
 def write_pictures(folder: Path, count: int = 16) -> None:

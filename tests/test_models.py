@@ -103,6 +103,16 @@ def test_boxes_equal_torchvisions(pair):
         assert (a["classes"] == b["labels"]).float().mean() > 0.99  # two equal scores may stand in either order
 
 
+def test_only_the_best_candidates_enter_nms(pair):
+    model, _, images = pair
+    with torch.no_grad():
+        logits, deltas = model(images)
+        anchors = model.anchors((SIZE, SIZE), images.device)
+        few = detections(logits, deltas, anchors, (SIZE, SIZE), score=0.0, nms=1.0, candidates=30, most=1000)
+    for found, image in zip(few, logits):
+        torch.testing.assert_close(found["scores"], image.flatten().topk(30).values.sigmoid())
+
+
 def test_losses_equal_torchvisions(pair):
     model, twin, images = pair
     generator = torch.Generator().manual_seed(2)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
-from torchvision.ops import batched_nms, clip_boxes_to_image, sigmoid_focal_loss
+from torchvision.ops import clip_boxes_to_image, sigmoid_focal_loss
+from torchvision.ops import nms as nms_boxes
 
 from selftrain.models.anchors import BACKGROUND, IGNORED, RATIOS, SCALES, grid_anchors, match
 
@@ -118,18 +119,23 @@ def detections(logits: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int,
     Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a class at IoU `nms`.
     In float32, because half-precision NMS costs AP.
     """
-    classes = logits.shape[2]
+    batch, _, classes = logits.shape
+    flat = logits.float().flatten(1)                                    # B A*K
+    # sigmoid is monotone: cut on the logit, so that only what survives is ever turned into a score
+    image, place = (flat >= (math.log(score / (1 - score)) if score > 0 else -math.inf)).nonzero(as_tuple=True)
+    value = flat[image, place]
+    counts = image.bincount(minlength=batch).tolist()
+    if max(counts) > candidates:
+        starts = [sum(counts[:i]) for i in range(batch)]
+        keep = torch.cat([start + part.topk(min(candidates, len(part))).indices for start, part in zip(starts, value.split(counts))])
+        image, place, value = image[keep], place[keep], value[keep]
+        counts = [min(count, candidates) for count in counts]
+    anchor, label = place // classes, place % classes
+    boxes = clip_boxes_to_image(CODER.decode_single(deltas[image, anchor].float(), anchors[anchor]), size)
+    # classes are moved apart, so that one NMS an image serves them all (torchvision's batched_nms, for the whole batch at once)
+    apart = boxes + (label * (max(size) + 1.0))[:, None]
     found = []
-    for image_logits, image_deltas in zip(logits.float(), deltas.float()):
-        flat = image_logits.flatten()
-        # sigmoid is monotone: cut on the logit, so that only what survives is ever turned into a score
-        keep = (flat >= math.log(score / (1 - score))).nonzero().squeeze(1) if score > 0 else torch.arange(flat.numel(), device=flat.device)
-        best = flat[keep].topk(min(candidates, keep.numel())).indices
-        keep = keep[best]
-        anchor, label = keep // classes, keep % classes
-        boxes = CODER.decode_single(image_deltas[anchor], anchors[anchor])
-        boxes = clip_boxes_to_image(boxes, size)
-        scores = flat[keep].sigmoid()
-        kept = batched_nms(boxes, scores, label, nms)[:most]
-        found.append({"boxes": boxes[kept], "scores": scores[kept], "classes": label[kept]})
+    for own, moved, scores, labels in zip(boxes.split(counts), apart.split(counts), value.sigmoid().split(counts), label.split(counts)):
+        kept = nms_boxes(moved, scores, nms)[:most]
+        found.append({"boxes": own[kept], "scores": scores[kept], "classes": labels[kept]})
     return found

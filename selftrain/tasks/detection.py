@@ -76,14 +76,13 @@ class Detection:
         size = tuple(batch["images"].shape[2:])
         logits, deltas = model(batch["images"])
         found = detections(logits, deltas, model.anchors(size, logits.device), size, score=self.recipe.score_threshold, nms=self.recipe.nms)
-        out = []
-        for f, scale, (height, width) in zip(found, batch["scales"], batch["sizes"]):
-            boxes = (f["boxes"] / scale).cpu().numpy()
-            boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
-            rows = np.concatenate([boxes, f["scores"].cpu().numpy()[:, None], f["classes"].cpu().numpy()[:, None]], 1).astype(np.float32)
-            real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # what lies wholly in the padding goes
-            out.append(Boxes(rows[real], (width, height)))
-        return out
+        counts = [len(f["boxes"]) for f in found]
+        rows = torch.cat([torch.cat([f["boxes"], f["scores"][:, None], f["classes"][:, None]], 1) for f in found]).cpu().numpy()
+        photos = np.array([(width, height) for height, width in batch["sizes"]])
+        rows[:, :4] = (rows[:, :4] / np.repeat(np.array(batch["scales"], np.float32), counts)[:, None]).clip(0, np.repeat(np.tile(photos, 2), counts, axis=0))
+        real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])    # what lies wholly in the padding goes
+        ends = np.cumsum(counts)[:-1]
+        return [Boxes(part[keep], (int(w), int(h))) for part, keep, (w, h) in zip(np.split(rows, ends), np.split(real, ends), photos)]
 
     def score(self, predictions: dict[int, Boxes], dataset: CocoDataset) -> dict:
         return coco_ap({i: found.rows for i, found in predictions.items()}, dataset, self.recipe.evaluator)
