@@ -11,6 +11,7 @@ The same command again goes on where it was interrupted, and prints the finished
 import difflib
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def main(recipe: Recipe) -> int:
             raise UserError(f"--track {name} is unknown or not installed; here are: {', '.join(trackers) or 'none'} (pip install -e '.[track]' brings tensorboard)")
     accelerator = Accelerator(mixed_precision=recipe.precision, log_with=list(recipe.track) or None, project_dir=recipe.out,
                               kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+    recipe = replace(recipe, precision=accelerator.mixed_precision)  # part of a cell's identity, wherever it was said
     if accelerator.device.type == "cpu":
         hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         torch.set_num_threads(recipe.threads or max(1, len(os.sched_getaffinity(0)) // hosted))

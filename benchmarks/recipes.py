@@ -34,7 +34,7 @@ def mini() -> Recipe:
     """One's own data in an hour on one accelerator: a small real network, moderate images, all four arms.
 
     command   accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR
-    hardware  one accelerator with 16 GB; on a CPU give --image-size 193 --steps 1000 --batch-size 8
+    hardware  one accelerator with 16 GB; on a CPU give --image-size 129 --anchor-scale 2 --steps 500 --batch-size 8 --lr-batch 8
     """
     return Recipe(
         name="mini",

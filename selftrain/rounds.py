@@ -130,7 +130,7 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
         "settings": identity(recipe, student=cell.teacher is not None), "split": splits.test_name, "metric": task.metric, "metrics": scores,
         "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
         "labelled_images": len(splits.train), "pseudo_labels": labelling,
-        "hashes": {"data": splits.hash, "pool": cell.pool, "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": record.source_hash()},
+        "hashes": {"data": splits.hash, "val": splits.val.hash, "test": splits.test.hash, "train": splits.train.hash, "pool": cell.pool, "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": record.source_hash()},
         "measured": {"seconds": state.seconds + label_seconds, "label_seconds": label_seconds, "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
                      "precision": accelerator.mixed_precision},
     }

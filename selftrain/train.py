@@ -85,11 +85,14 @@ class Trainer:
                 raise UserError(f"a batch of {stream.batch} {stream.name} images does not divide over {accelerator.num_processes} processes x "
                                 f"{recipe.accumulate} micro-batches; choose --batch-size (and --pseudo-ratio) as multiples of {parts}")
         model = model.to(memory_format=torch.channels_last)
-        self.ema = ModelEmaV3(model, decay=recipe.ema).to(accelerator.device)
+        # warm-up: a constant decay would keep 0.999^1000, a third, of the first weights in a run of 1000 steps, good ones in one arm
+        # and noise in another
+        self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True).to(accelerator.device)
         self.ema.module.eval()
         self.raw = synchronise(model, accelerator.device) if accelerator.num_processes > 1 else model
         self.raw.to(accelerator.device)
-        self.optimizer = _optimizer(self.raw, recipe)
+        # fused SGD stores uninitialised momentum when fp16's first step overflows (torch.optim.sgd, found_inf)
+        self.optimizer = _optimizer(self.raw, recipe, fused=accelerator.scaler is None)
         self.state, self.averages = State(), Averages(recipe.loss_momentum)
         self._restore(checkpoint.load(self.last))
         self.model, self.prepared = accelerator.prepare(self.raw, self.optimizer)
@@ -185,7 +188,7 @@ class Trainer:
                 self._refuse(sums, batch["names"], float(norm), "gradient norm")
         self.prepared.step()
         self.prepared.zero_grad()
-        self.ema.update(self.raw)
+        self.ema.update(self.raw, step=step)
         return total
 
     def _combine(self, sums: Tensor, counts: Tensor, human: Tensor) -> tuple[Tensor, float]:
@@ -230,13 +233,13 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe.steps - warmup)))
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]  # batch norm and biases are not decayed (official regularisation)
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.peak_lr(), momentum=recipe.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=recipe.peak_lr(), fused=True)
+        return torch.optim.SGD(groups, lr=recipe.peak_lr(), momentum=recipe.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=recipe.peak_lr(), fused=fused)
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
