@@ -30,7 +30,7 @@ from selftrain import splits as data
 from selftrain.errors import UserError
 from selftrain.files import write_json
 from selftrain.launch import ensure_processes
-from selftrain.progress import duration, peak_memory
+from selftrain.progress import cores, duration, peak_memory
 from selftrain.recipe import Recipe, digest
 from selftrain.stop import Stop, Stopped
 from selftrain.tasks.detection import Detection
@@ -63,7 +63,7 @@ def main(recipe: Recipe) -> int:
     recipe = replace(recipe, precision=accelerator.mixed_precision)  # part of a cell's identity, wherever it was said
     if accelerator.device.type == "cpu":
         hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(recipe.threads or max(1, len(os.sched_getaffinity(0)) // hosted))
+        torch.set_num_threads(recipe.threads or max(1, cores() // hosted))
     stop = Stop(accelerator)
     console = Console(width=None if sys.stdout.isatty() else 120) if accelerator.is_main_process else None
     say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
@@ -76,12 +76,17 @@ def main(recipe: Recipe) -> int:
     task = Detection(recipe, splits.train.class_names)
     cells = rounds.plan(recipe, splits)
     announce(say, recipe, splits, cells, accelerator)
+    rounds.preflight(task, cells, accelerator.num_processes)
     engine.on_rate = Estimate(say, cells)
 
     records = []
     for number, cell in enumerate(cells, 1):
         engine.on_rate.cell = number - 1
-        records.append(rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say))
+        try:
+            records.append(rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say))
+        except Stopped:
+            accelerator.end_training()  # trackers write what they hold
+            raise
     if accelerator.is_main_process:
         report(console, recipe, records)
     accelerator.end_training()

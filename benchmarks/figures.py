@@ -4,6 +4,7 @@
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -23,7 +24,7 @@ def draw_curves(records: list[dict], path: Path) -> None:
     metric = records[0]["metric"]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     arms = {r["arm"]: r["round"] for r in records}
-    for arm, (colour, marker, line) in zip(sorted(arms, key=arms.get), STYLES):
+    for arm, (colour, marker, line) in zip(sorted(arms, key=arms.get), itertools.cycle(STYLES)):
         curves = [r["curve"] for r in records if r["arm"] == arm]
         steps = [p["step"] for p in curves[0]]
         values = np.array([[p[metric] for p in curve] for curve in curves])

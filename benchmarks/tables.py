@@ -16,6 +16,7 @@ from rich.table import Table
 from scipy import stats
 
 from selftrain.progress import duration
+from selftrain.recipe import STUDENT_ONLY
 from selftrain.record import steps_to
 
 NOT_THERE = "–"
@@ -35,9 +36,7 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
 
     All records must be of one setting but for start, self-training and seed; ValueError says what else differs.
     """
-    differing = {name for name in records[0]["settings"] for r in records if r["settings"].get(name) != records[0]["settings"][name]} - {"seed"}
-    if differing:
-        raise ValueError(f"these records differ in more than start, self-training and seed: {', '.join(sorted(differing))}")
+    check_alike(records)
     metric = records[0]["metric"]
     columns = [name for name in records[0]["curve"][-1] if name != "step"]
     by_key = {r["key"]: r for r in records}
@@ -53,13 +52,29 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
             if arm != "random":
                 delta = mean_interval([r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], "+")
             steps = [steps_to(r["curve"], metric, base["curve"][-1][metric]) for r, base in pairs]
-            reached = " to ".join(sorted({f"{s:,}" for s in steps if s is not None}, key=lambda s: int(s.replace(",", "")))[:: max(1, len(set(steps)) - 1)])
-            if None in steps:
-                reached = f"{reached}; {steps.count(None)} of {len(steps)} not" if reached else "not reached"
+            there = [s for s in steps if s is not None]
+            reached = " to ".join(f"{s:,}" for s in dict.fromkeys((min(there), max(there)))) if there else "not reached"
+            if there and None in steps:
+                reached += f"; {steps.count(None)} of {len(steps)} not"
         bills = [bill(r, by_key) for r in mine]
         rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine]) for c in columns), delta, reached, f"{bills[0][0]:,}",
                      duration(float(np.mean([seconds for _, seconds in bills])))])
     return header, rows
+
+
+def check_alike(records: list[dict]) -> None:
+    """Raises ValueError where records differ in more than start, self-training and seed: their mean would mean nothing."""
+    first: dict[tuple, dict] = {}
+    for r in records:
+        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"], **r["settings"]}
+        for name in known.keys() - {"seed"}:
+            value = json.dumps(known[name])
+            # the pool and the fields about pseudo-labels exist for students alone
+            if first.setdefault((name, r["round"] > 0 and name in ("pool", *STUDENT_ONLY)), value) != value:
+                raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
+    places = [(r["arm"], r["settings"]["seed"]) for r in records]
+    if twice := {place for place in places if places.count(place) > 1}:
+        raise ValueError(f"two records of one arm and seed: {sorted(twice)}")
 
 
 def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:

@@ -1,5 +1,6 @@
 """What a person sees while it runs: a bar a stage on a terminal, a line every few seconds in a log file."""
 
+import os
 import resource
 import sys
 import time
@@ -17,6 +18,11 @@ def peak_memory() -> float:
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 2**10 if sys.platform != "darwin" else 1  # Linux counts KiB, macOS bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def duration(seconds: float) -> str:

@@ -29,9 +29,7 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
     if engine.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
     engine.accelerator.wait_for_everyone()
-    exists = labels.exists()
-    engine.accelerator.wait_for_everyone()  # nobody may write the file before everybody has looked
-    if not exists:
+    if not engine.agree(labels.exists()):
         _predict(engine, task, recipe, teacher, pool, folder, title)
         engine.accelerator.wait_for_everyone()
         if engine.accelerator.is_main_process:

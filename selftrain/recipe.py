@@ -177,6 +177,10 @@ class Recipe:
         for start in self.starts:
             refuse(start not in ("random", "imagenet", "imagenet++") and not start.startswith("checkpoint:"),
                    f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, checkpoint:FILE")
+        refuse(self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
+               "--weights is one file, but --starts names both imagenet and imagenet++: the two arms would be one; name one of them")
+        refuse(not 0 < self.score_threshold < 1, f"--score-threshold {self.score_threshold} is not in (0, 1)")
+        refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
         refuse(self.self_training and not self.unlabeled and self.data != "shapes",
                "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, or say --no-self-training")
         refuse("rest" in self.unlabeled and len(self.unlabeled) > 1, "--unlabeled rest does not mix with folders; give one or the other")
@@ -187,13 +191,17 @@ class Recipe:
         if self.pseudo_ignore is not None and self.pseudo_threshold != "auto":
             refuse(not 0 < self.pseudo_ignore < self.pseudo_threshold,
                    f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 and --pseudo-threshold {self.pseudo_threshold}")
+        for option in ("pseudo_threshold", "pseudo_ignore"):
+            value = getattr(self, option)
+            refuse(isinstance(value, float) and self.self_training and value < self.score_threshold,
+                   f"--{option.replace('_', '-')} {value} lies below --score-threshold {self.score_threshold}, under which nothing is detected; lower that as well")
         if self.pseudo_threshold != "auto":
             refuse(not 0 < self.pseudo_threshold < 1, f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1), nor auto")
         refuse(self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training")
         refuse(self.rounds > 1 and not self.self_training, "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two")
         refuse(self.warmup_steps >= self.steps, f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}")
         refuse(self.pseudo_ratio <= 0, f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training")
-        refuse(self.data == "shapes" and any((self.train_json, self.val_json, self.train_images, self.val_images)),
+        refuse(self.data == "shapes" and any((self.train_json, self.val_json, self.test_json, self.train_images, self.val_images, self.test_images)),
                "--train-json and its like name files under --data DIR, but --data is the generated set; give --data DIR")
         for option in ("batch_size", "accumulate", "eval_every", "eval_batch", "save_every", "image_size", "channels"):
             refuse(getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1")

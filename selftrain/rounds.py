@@ -14,13 +14,14 @@ from torch import nn
 
 from selftrain import checkpoint, record
 from selftrain.data.loader import Stream
+from selftrain.errors import UserError
 from selftrain.splits import Splits
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
 from selftrain.seeds import derive
 from selftrain.starts import identify, normalisation, start_model
 from selftrain.tasks import Task
-from selftrain.train import Engine, Trainer, evaluate
+from selftrain.train import Engine, Trainer, check_batch, evaluate
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,32 @@ def fresh_model(task: Task, recipe: Recipe, start: str, weights: str | None) -> 
     return model, start_model(model, start, recipe.backbone, weights)
 
 
+def preflight(task: Task, cells: list[Cell], processes: int) -> None:
+    """What would otherwise come to light when the last arm begins, hours later: weights that do not fit, no network, uneven batches."""
+    todo = [cell for cell in cells if not (cell.folder / "record.json").exists()]
+    for start in dict.fromkeys(cell.start for cell in todo):
+        fresh_model(task, todo[0].recipe, start, todo[0].recipe.weights)
+    for cell in todo:
+        check_batch("labelled", cell.recipe.batch_size, cell.recipe, processes)
+        if cell.teacher:
+            check_batch("pseudo-labelled", pseudo_batch(cell.recipe), cell.recipe, processes)
+
+
 def load_final(task: Task, cell: Cell) -> nn.Module:
+    saved = checkpoint.load(cell.folder / "final.pt")
+    if saved is None:
+        raise UserError(f"{cell.folder}: the teacher's record is there but its final.pt is not. Put it back, or delete record.json to train it again")
     model = task.model(*normalisation(cell.recipe.backbone, cell.start))
-    model.load_state_dict(checkpoint.load(cell.folder / "final.pt")["model"])
+    model.load_state_dict(saved["model"])
     return model
 
 
 def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]) -> dict:
     """Train, evaluate and record one cell, or return the record it has.  Raises Stopped with everything on the disk."""
-    found = record.read(cell.folder / "record.json")
-    if found is not None:
-        return found
+    if engine.agree((cell.folder / "record.json").exists()):
+        return record.read(cell.folder / "record.json")
     recipe, accelerator = cell.recipe, engine.accelerator
-    mean, _ = normalisation(recipe.backbone, cell.start)
+    mean, std = normalisation(recipe.backbone, cell.start)
     policy = task.policy(mean)
     streams = [Stream("human", splits.train, recipe.batch_size, policy, recipe.seed)]
     labelling, label_seconds = None, 0.0
@@ -135,7 +149,7 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
                      "precision": accelerator.mixed_precision},
     }
     if accelerator.is_main_process:
-        checkpoint.save(cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict()})
+        checkpoint.save(cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std})
         record.write(cell.folder / "record.json", result)  # from here on the cell is finished
         trainer.last.unlink(missing_ok=True)
     accelerator.wait_for_everyone()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +53,18 @@ def _read(recipe: Recipe, root: Path, warn: Callable[[str], None]) -> Splits:
     if missing:
         warn(f"the {len(ids)} labelled images hold no object of: {', '.join(missing)}")
     train = whole.subset(ids)
-    if len(train) < len(whole):  # published beside the results: which images were labelled
-        write_fraction(Path(recipe.out) / "fractions" / f"{train.hash}.json", ids, whole.hash, recipe.fraction, recipe.seed)
+    listed = Path(recipe.out) / "fractions" / f"{train.hash}.json"
+    if len(train) < len(whole) and not listed.exists():  # published beside the results: which images were labelled
+        write_fraction(listed, ids, whole.hash, recipe.fraction, recipe.seed)
     pool = None
     if recipe.self_training:
         if recipe.unlabeled == ("rest",):
             pool = rest_pool(whole, ids)
         else:
             pool = read_pool(recipe.unlabeled or (root / "unlabeled2017",))
+            if pool.hidden is not None and pool.hidden.class_names != whole.class_names:
+                warn("the pool's own labels are of other classes, so pseudo-labels cannot be measured by them")
+                pool = replace(pool, hidden=None)
     return Splits(train, val, test, "val" if test is val else "test", pool, digest([train.hash, val.hash, test.hash]))
 
 

@@ -9,6 +9,7 @@
 import importlib.util
 import os
 import re
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,8 +19,10 @@ import torch
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from selftrain import checkpoint
 from selftrain.errors import UserError
 from selftrain.files import file_hash
+from selftrain.models.backbone import Backbone
 
 State = dict[str, Tensor]
 
@@ -54,7 +57,13 @@ def hub_name(backbone: str, start: str) -> str:
 
 
 def normalisation(backbone: str, start: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) for pixels in 0..1 that the weights of `start` were trained with; a random start takes those of `imagenet`."""
+    """(mean, std) for pixels in 0..1 that the weights of `start` were trained with; a random start takes those of `imagenet`, a
+    checkpoint brings its own."""
+    if start.startswith("checkpoint:"):
+        file = Path(start.removeprefix("checkpoint:"))
+        content = checkpoint.load(file) or {}
+        if "mean" in content:
+            return tuple(content["mean"]), tuple(content["std"])
     try:
         cfg = get_pretrained_cfg(hub_name(backbone, "imagenet++" if start == "imagenet++" else "imagenet"))
     except UserError:
@@ -166,6 +175,21 @@ def _refuse_without_network(name: str) -> None:
                     f"fetch model.safetensors of {cfg.hf_hub_id} (or {file}) and give it by --weights FILE{package}")
 
 
+def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
+    """The part of a classifier's state that its feature extractor has, under the names that timm's wrapper gives it there."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(state, Path(folder) / "weights.pth")
+        net = timm.create_model(backbone.name, features_only=True, out_indices=backbone.indices, pretrained=True,
+                                pretrained_cfg_overlay={"file": f"{folder}/weights.pth"})
+    known = {tensor.numpy().tobytes() for tensor in state.values()}
+    wanted = backbone.net.state_dict()  # without the stages past the last map
+    features = {name: tensor for name, tensor in net.state_dict().items() if name in wanted}
+    lost = [name for name, tensor in features.items() if not name.endswith("num_batches_tracked") and tensor.numpy().tobytes() not in known]
+    if lost:
+        raise UserError(f"{origin}: timm left {len(lost)} tensors of {backbone.name}'s feature maps without weights, {lost[0]} first; choose another --backbone")
+    return features
+
+
 def start_model(model: nn.Module, start: str, backbone: str, weights: str | None = None) -> str:
     """Load the weights of `start` into `model` (whose timm network is `model.backbone.net`); returns their origin for the record."""
     if start == "random":
@@ -176,8 +200,7 @@ def start_model(model: nn.Module, start: str, backbone: str, weights: str | None
     else:
         state, origin = imagenet_state(backbone, start, weights)
         target = model.backbone.net
-        wanted = target.state_dict()
-        state = {k: v for k, v in state.items() if k in wanted}  # the classifier and the stages past the last map stay behind
+        state = _feature_state(state, model.backbone, origin)
     try:
         missing, unknown = target.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -34,6 +34,10 @@ class Engine:
     stop: Stop
     console: Any = None                                  # rich console on the main process, None elsewhere
     on_rate: Callable[[float, int], None] = lambda seconds, steps: None  # told the seconds that the first steps took
+
+    def agree(self, answer: bool) -> bool:
+        """The main process's answer, on every process: two views of a shared file system may differ for a moment."""
+        return bool(broadcast_object_list([answer])[0])
 
     def stage(self, title: str, total: int, done: int = 0, unit: str = "step") -> Stage:
         return Stage(self.console, title, total, done, unit)
@@ -79,11 +83,8 @@ class Trainer:
     def __init__(self, engine: Engine, task: Task, recipe: Recipe, model: nn.Module, streams: list[Stream], folder: Path, title: str, key: str):
         self.engine, self.task, self.recipe, self.streams, self.folder, self.title, self.key = engine, task, recipe, streams, folder, title, key
         accelerator = engine.accelerator
-        parts = accelerator.num_processes * recipe.accumulate
         for stream in streams:
-            if stream.batch % parts or stream.batch < parts:
-                raise UserError(f"a batch of {stream.batch} {stream.name} images does not divide over {accelerator.num_processes} processes x "
-                                f"{recipe.accumulate} micro-batches; choose --batch-size (and --pseudo-ratio) as multiples of {parts}")
+            check_batch(stream.name, stream.batch, recipe, accelerator.num_processes)
         model = model.to(memory_format=torch.channels_last)
         # warm-up: a constant decay would keep 0.999^1000, a third, of the first weights in a run of 1000 steps, good ones in one arm
         # and noise in another
@@ -94,6 +95,8 @@ class Trainer:
         # fused SGD stores uninitialised momentum when fp16's first step overflows (torch.optim.sgd, found_inf)
         self.optimizer = _optimizer(self.raw, recipe, fused=accelerator.scaler is None)
         self.state, self.averages = State(), Averages(recipe.loss_momentum)
+        if accelerator.scaler is not None:  # the accelerator's one scaler must not carry one cell's scale into the next
+            accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
         self._restore(checkpoint.load(self.last))
         self.model, self.prepared = accelerator.prepare(self.raw, self.optimizer)
 
@@ -140,6 +143,8 @@ class Trainer:
                 if self._due(state.step) and not any(point["step"] == state.step for point in state.curve):
                     scores = evaluate(self.ema.module)
                     state.curve.append({"step": state.step, **scores})
+                    now = time.perf_counter()
+                    state.seconds, began = state.seconds + now - began, now
                     accelerator.log({f"{self.title}/{k}": v for k, v in scores.items()}, step=state.step)
                 if state.step == r.steps:
                     break
@@ -223,6 +228,14 @@ class Trainer:
         raise UserError(f"{self.title}: {what} is {value} at step {self.state.step + 1}, before the weights were touched. Images of the batch that are to "
                         f"blame or were in it: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}. Lower --lr, lengthen --warmup-steps, or check "
                         "those files; the checkpoint before is good")
+
+
+def check_batch(name: str, batch: int, recipe: Recipe, processes: int) -> None:
+    """Raises UserError when a global batch does not divide evenly over processes and micro-batches."""
+    parts = processes * recipe.accumulate
+    if batch % parts or batch < parts:
+        raise UserError(f"a batch of {batch} {name} images does not divide over {processes} processes x {recipe.accumulate} micro-batches; "
+                        f"choose --batch-size (and --pseudo-ratio) so that it is a multiple of {parts}")
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

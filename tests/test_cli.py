@@ -122,7 +122,7 @@ def test_one_real_step_of_the_papers_network(tmp_path):
 def test_the_table_bills_a_student_for_its_teacher():
     def record(arm, start, round, ap, curve, images, teacher=None, seed=0, lr=1):
         return {"arm": arm, "start": start, "round": round, "key": arm, "metric": "AP", "metrics": {"AP": ap}, "curve": curve, "images": images, "recipe": "demo",
-                "split": "test", "settings": {"seed": seed, "lr": lr}, "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
+                "split": "test", "settings": {"seed": seed, "lr": lr}, "hashes": {"val": "v", "test": "t", "pool": "p" if teacher else None}, "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
     random = record("random", "random", 0, 20.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100)
     imagenet = record("imagenet", "imagenet", 0, 30.0, [{"step": 5, "AP": 21.0}, {"step": 10, "AP": 31.0}], 100)
     student = record("random + self-training", "random", 1, 19.0, [{"step": 5, "AP": 9.0}, {"step": 10, "AP": 19.0}], 200, teacher="random")
@@ -138,3 +138,7 @@ def test_the_table_bills_a_student_for_its_teacher():
     assert two[1][1:4] == ["31.5 ± 19.1", "+10.5 ± 6.4", "5 to 10"]  # paired by seed: 10 and 11
     with pytest.raises(ValueError, match="lr"):
         arms_rows([random, record("imagenet", "imagenet", 0, 30.0, [], 100, lr=2)])
+    with pytest.raises(ValueError, match="test split"):
+        arms_rows([random, imagenet | {"hashes": imagenet["hashes"] | {"test": "other"}}])
+    with pytest.raises(ValueError, match="two records of one arm and seed"):
+        arms_rows([random, random])

@@ -56,6 +56,7 @@ def test_layout_options_replace_what_is_found(tmp_path):
     refuses(lambda: find_layout(root), "instances_train2014.json, instances_train2017.json", "--train-json")
     layout = find_layout(root, train_json=root / "annotations/instances_train2014.json", val_images=tmp_path)
     assert layout.train_images.name == "train2014" and layout.val_images == tmp_path
+    assert find_layout(root, train_json="annotations/instances_train2014.json").train_json == layout.train_json  # below root
     refuses(lambda: find_layout(root, train_json=tmp_path / "gone.json"), "--train-json", "gone.json")
     refuses(lambda: find_layout(root, train_json=layout.train_json, val_images=tmp_path / "gone"), "--val-images", "gone")
 
@@ -91,7 +92,7 @@ def test_pool_of_two_folders(tmp_path):
 def test_bad_pools_are_refused_by_name(tmp_path):
     refuses(lambda: read_pool([tmp_path / "gone"]), tmp_path / "gone", "cannot be read")
     refuses(lambda: read_pool([tmp_path]), tmp_path, "no picture in the pool", ".jpg")
-    refuses(lambda: read_pool([]), "--pool")
+    refuses(lambda: read_pool([]), "--unlabeled")
     whole = photo(tmp_path / "half.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     refuses(lambda: read_pool([tmp_path]).sample(0), tmp_path / "half.jpg", "truncated")
@@ -119,7 +120,7 @@ def test_rest_pool_is_what_the_fraction_leaves(tmp_path):
     pool = rest_pool(data, np.array([20]))
     assert pool.names.tolist() == [b"0.jpg", b"2.jpg"] and pool.hidden.image_ids.tolist() == [10, 30]
     assert pool.sample(1).boxes.shape == (0, 4) and pool.hidden.labels(1)[0].shape == (1, 4)
-    refuses(lambda: rest_pool(data, data.image_ids), "none is left", "--pool")
+    refuses(lambda: rest_pool(data, data.image_ids), "none is left", "--unlabeled")
     data.path(2).unlink()
     refuses(lambda: rest_pool(data, np.array([20])), data.path(2), "no such file")
 

@@ -131,3 +131,24 @@ def test_a_checkpoint_starts_the_whole_network(recipe, task, tmp_path):
     assert origin == "final.pt" and all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), model.state_dict().values()))
     with pytest.raises(UserError, match="does not fit this network"):
         rounds.fresh_model(Detection(recipe, ("a", "b", "c")), recipe, f"checkpoint:{tmp_path}/final.pt", None)
+
+
+def test_networks_whose_wrapper_renames_its_parts_keep_their_weights(tmp_path):
+    """timm's feature wrapper calls convnext's stem.0 stem_0; by name alone every tensor would be lost."""
+    from selftrain.models.backbone import Backbone
+    classifier = timm.create_model("convnext_atto")
+    torch.save(classifier.state_dict(), tmp_path / "w.pth")
+    model = torch.nn.Module()
+    model.backbone = Backbone("convnext_atto", (3, 4))
+    starts.start_model(model, "imagenet", "convnext_atto", str(tmp_path / "w.pth"))
+    assert torch.equal(model.backbone.net.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"])
+
+
+def test_a_misfit_comes_to_light_before_the_first_arm_trains(recipe, task, tmp_path):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "resnet.pth")
+    late = replace(recipe, weights=str(tmp_path / "resnet.pth"), out=str(tmp_path))
+    cells = [rounds.Cell(late, start, start, "data") for start in ("random", "imagenet")]
+    with pytest.raises(UserError, match="do not fit the backbone"):
+        rounds.preflight(task, cells, processes=1)
+    with pytest.raises(UserError, match="multiple of 3"):
+        rounds.preflight(task, cells[:1], processes=3)

@@ -38,7 +38,7 @@ def find_layout(
 ) -> CocoLayout:
     """Find annotations/instances_{train,val,test}*.json below `root` and the image folder each names (any year or none).
 
-    An option replaces what would be found, and is a path as given, not below `root`. The test part is left out if it has no json.
+    An option replaces what would be found; it is relative to `root`, or absolute. The test part is left out if it has no json.
 
     Raises:
         UserError: a part is missing or not unique; the message shows the expected tree, what is there, and the option that helps.
@@ -63,9 +63,9 @@ def find_part(
 
 def _find_json(root: Path, part: str, option: str | Path | None) -> Path | None:
     if option is not None:
-        if not Path(option).is_file():
-            raise UserError(f"--{part}-json {option}: no such file. Correct the path.")
-        return Path(option)
+        if not (root / option).is_file():
+            raise UserError(f"--{part}-json {option}: no such file (in {root}). Correct the path.")
+        return root / option
     matches = sorted((root / "annotations").glob(f"instances_{part}*.json"))
     if len(matches) > 1:
         names = ", ".join(path.name for path in matches)
@@ -79,9 +79,9 @@ def _find_json(root: Path, part: str, option: str | Path | None) -> Path | None:
 
 def _find_images(root: Path, part: str, json_path: Path, option: str | Path | None) -> Path:
     if option is not None:
-        if not Path(option).is_dir():
-            raise UserError(f"--{part}-images {option}: no such folder. Correct the path.")
-        return Path(option)
+        if not (root / option).is_dir():
+            raise UserError(f"--{part}-images {option}: no such folder (in {root}). Correct the path.")
+        return root / option
     name = json_path.stem.removeprefix("instances_")
     for folder in (root / name, root / "images" / name):
         if folder.is_dir():

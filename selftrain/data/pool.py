@@ -49,7 +49,7 @@ def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
     """
     roots = [Path(os.path.abspath(folder)) for folder in folders]
     if not roots:
-        raise UserError("a pool needs at least one folder of pictures; name one with --pool.")
+        raise UserError("a pool needs at least one folder of pictures; name one with --unlabeled.")
     common = Path(os.path.commonpath(roots))
     found: dict[str, tuple[str, int]] = {}
     for root in roots:
@@ -75,7 +75,7 @@ def rest_pool(dataset: CocoDataset, image_ids_used: np.ndarray) -> Pool:
     if not len(positions):
         raise UserError(
             f"{dataset.folder}: every image is used with its label, none is left for the pool. "
-            "Use a fraction below 1, or name a folder of pictures with --pool."
+            "Use a fraction below 1, or name a folder of pictures with --unlabeled."
         )
     hidden = dataset.take(positions)
     sizes = []

@@ -35,7 +35,7 @@ class Backbone(nn.Module):
             raise UserError(f"{name} has no feature maps at strides {[2**level for level in levels]} ({error}); "
                             "choose a convolutional backbone such as resnet50 or tf_efficientnet_b0") from None
         self.net = timm.create_model(name, out_indices=indices, **options)
-        self.levels = levels
+        self.name, self.levels, self.indices = name, levels, indices
         self.channels: list[int] = self.net.feature_info.channels()
         if hasattr(self.net, "blocks"):
             # EfficientNets keep the stages after the last map; unused weights would upset DistributedDataParallel.

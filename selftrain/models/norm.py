@@ -43,7 +43,8 @@ class _GlooNorm:
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        count = torch.full((1,), x.numel() / x.shape[1], dtype=x.dtype, device=x.device)
+        given, x = x.dtype, x.float()  # under bf16 autocast sums of thousands would lose their digits
+        count = torch.full((1,), x.numel() / x.shape[1], device=x.device)
         sums = torch.cat([x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), count])
         total = _Sum.apply(sums)
         channels = x.shape[1]
@@ -55,7 +56,7 @@ class _GlooNorm:
             self.running_var.lerp_(variance * n / (n - 1).clamp(min=1), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        x = x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        x = (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(given)
         if hasattr(self, "act"):  # timm.layers.BatchNormAct2d
             x = self.act(self.drop(x))
         return x

@@ -64,20 +64,21 @@ class RetinaNet(nn.Module):
         self.box_head = Head(channels, head_depth, len(levels), 4, None, norm, bn_momentum, bn_eps)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+        self._shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self._anchors: dict[tuple, Tensor] = {}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = (images.float() - self.mean) / self.std
         x = x.contiguous(memory_format=torch.channels_last)
         levels = self.neck(self.backbone(x))
+        self._shapes[tuple(images.shape[2:])] = [tuple(level.shape[2:]) for level in levels]
         return self.class_head(levels).float(), self.box_head(levels).float()
 
     def anchors(self, size: tuple[int, int], device: torch.device) -> Tensor:
-        """(A, 4) for an input of `size` (H, W) pixels; every stage halves and rounds up."""
+        """(A, 4) for an input of `size` (H, W) pixels that has been through `forward`: some backbones round odd sizes up, others down."""
         key = (*size, device)
         if key not in self._anchors:
-            shapes = [(math.ceil(size[0] / s), math.ceil(size[1] / s)) for s in self.strides]
-            self._anchors[key] = grid_anchors(shapes, self.strides, self.anchor_scale, self.anchor_offset).to(device)
+            self._anchors[key] = grid_anchors(self._shapes[tuple(size)], self.strides, self.anchor_scale, self.anchor_offset).to(device)
         return self._anchors[key]
 
 

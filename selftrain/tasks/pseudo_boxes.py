@@ -44,9 +44,10 @@ def precision_recall(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, i
     rows (N, 6), images (N,) index into `truth`.  Boxes on crowds count neither way, as in COCO.
     """
     found = wrong = 0
-    for image in np.unique(images):
-        mine = rows[images == image]
-        mine = mine[np.argsort(-mine[:, 4], kind="stable")]
+    order = np.lexsort((-rows[:, 4], images))
+    rows, images = rows[order], images[order]
+    present, starts = np.unique(images, return_index=True)
+    for image, mine in zip(present, np.split(rows, starts[1:])):
         boxes, classes, crowd = truth.labels(int(image))
         free = ~crowd
         # against a crowd pycocotools divides by the detection's own area
