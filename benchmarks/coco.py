@@ -71,8 +71,9 @@ def main(recipe: Recipe) -> int:
     if recipe.track:
         accelerator.init_trackers(recipe.name)
 
-    with accelerator.main_process_first():
-        splits = data.load(recipe, warn=lambda text: say(f"[yellow]note:[/] {text}"))
+    drawn = sum((recipe.shapes.train, recipe.shapes.val, recipe.shapes.test, recipe.shapes.unlabeled))
+    with accelerator.main_process_first(), engine.stage("generate the data set", drawn, unit="image") as bar:
+        splits = data.load(recipe, warn=lambda text: say(f"[yellow]note:[/] {text}"), progress=lambda done, _: bar.update(done, done))
     task = Detection(recipe, splits.train.class_names)
     cells = rounds.plan(recipe, splits)
     announce(say, recipe, splits, cells, accelerator)

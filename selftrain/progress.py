@@ -47,8 +47,6 @@ class Stage:
             self.task = self.bar.add_task(title, total=total, completed=done, note="")
 
     def __enter__(self) -> "Stage":
-        if self.bar:
-            self.bar.start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -63,6 +61,7 @@ class Stage:
         rate = images / max(now - self.began, 1e-9)
         note = "  ".join([f"{k} {v:.4g}" for k, v in numbers.items()] + [f"{rate:.0f} images/s", f"{peak_memory():.1f} GiB"])
         if self.bar:
+            self.bar.start()  # not before there is something to show
             self.bar.update(self.task, completed=done, note=note)
         elif now - self.said >= LOG_EVERY or done == self.total:
             self.said = now
