@@ -23,19 +23,17 @@ from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.table import Table
 
-from figures import draw_curves
 from recipes import RECIPES
 from selftrain import rounds
 from selftrain import splits as data
 from selftrain.errors import UserError
-from selftrain.files import write_json
 from selftrain.launch import ensure_processes
 from selftrain.progress import cores, duration, peak_memory
 from selftrain.recipe import Recipe, digest
 from selftrain.stop import Stop, Stopped
 from selftrain.tasks.detection import Detection
 from selftrain.train import Engine
-from tables import arms_markdown, arms_table
+from tables import arms_table, write_report
 
 
 def parse(args: list[str]) -> Recipe:
@@ -82,7 +80,7 @@ def main(recipe: Recipe) -> int:
 
     records = []
     for number, cell in enumerate(cells, 1):
-        engine.on_rate.cell = number - 1
+        engine.on_rate.cell, engine.steps_before = number - 1, (number - 1) * recipe.steps
         try:
             records.append(rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say))
         except Stopped:
@@ -129,10 +127,7 @@ def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
     """Table on the screen; the same as markdown, json and a figure in the run's own folder."""
     folder = Path(recipe.out) / f"{recipe.name}-{digest([r['key'] for r in records])}"
     console.print(arms_table(records))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(arms_markdown(records))
-    write_json(folder / "records.json", records)
-    draw_curves(records, folder / "curves.png")
+    write_report(records, folder)
     console.print(f"table, records and figure: {folder}/table.md, records.json, curves.png", highlight=False, soft_wrap=True)
 
 

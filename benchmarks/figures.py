@@ -1,9 +1,5 @@
-"""Figures from records.
+"""Figures from records."""
 
-    python benchmarks/figures.py RECORDS... --out curves.png      learning curves of the arms in record files or folders of cells
-"""
-
-import argparse
 import itertools
 from pathlib import Path
 
@@ -12,14 +8,13 @@ import numpy as np
 
 matplotlib.use("Agg")  # no screen on a cluster's node
 from matplotlib import pyplot as plt  # noqa: E402
-from tables import load_records, title  # noqa: E402
 
 # Okabe and Ito's colours, tellable by colour-blind people; line style and marker tell the arms apart in grey
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#0072B2", "o", "--"), ("#D55E00", "s", "--"), ("#009E73", "^", "-"), ("#009E73", "^", "--"),
           ("#CC79A7", "D", "-"), ("#CC79A7", "D", "--")]
 
 
-def draw_curves(records: list[dict], path: Path) -> None:
+def draw_curves(records: list[dict], title: str, path: Path) -> None:
     """The metric on the val split over steps, a line an arm: the mean over seeds, their range as a band."""
     metric = records[0]["metric"]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
@@ -32,17 +27,10 @@ def draw_curves(records: list[dict], path: Path) -> None:
         if len(curves) > 1:
             axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="steps", ylabel=f"{metric} (val split, averaged weights)", ylim=(0, None), xlim=(0, None),
-             title=f"{title(records)}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
+             title=f"{title}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
     axes.title.set_fontsize(10)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path)
     plt.close(figure)
 
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("records", nargs="+", type=Path, help="records.json of a run, record.json of cells, or folders of them")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the figure to write")
-    arguments = parser.parse_args()
-    draw_curves(load_records(arguments.records), arguments.out)

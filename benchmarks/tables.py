@@ -1,6 +1,6 @@
 """Tables from records.
 
-    python benchmarks/tables.py RECORDS... [--markdown FILE]      record files or folders of cells: one table of their arms
+    python benchmarks/tables.py RECORDS... [--out FOLDER]      record files or folders of cells: one table of their arms
 
 Of several seeds: mean and half width of the 95 % interval (Student's t), differences paired by seed.
 """
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from figures import draw_curves
+from selftrain.files import write_json
 from selftrain.progress import duration
 from selftrain.recipe import STUDENT_ONLY
 from selftrain.record import steps_to
@@ -108,6 +110,14 @@ def arms_markdown(records: list[dict]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
+def write_report(records: list[dict], folder: Path) -> None:
+    """table.md, records.json and curves.png of the arms in `records`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(arms_markdown(records))
+    write_json(folder / "records.json", records)
+    draw_curves(records, title(records), folder / "curves.png")
+
+
 def load_records(paths: list[Path]) -> list[dict]:
     """Records of json files (one record or a list) and of folders of cells."""
     records = []
@@ -121,9 +131,9 @@ def load_records(paths: list[Path]) -> list[dict]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", nargs="+", type=Path, help="records.json of a run, record.json of cells, or folders of them")
-    parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
+    parser.add_argument("--out", type=Path, help="also write table.md, records.json and curves.png into this folder")
     arguments = parser.parse_args()
     loaded = load_records(arguments.records)
     Console(width=None if sys.stdout.isatty() else 120).print(arms_table(loaded))
-    if arguments.markdown:
-        arguments.markdown.write_text(arms_markdown(loaded))
+    if arguments.out:
+        write_report(loaded, arguments.out)

@@ -216,7 +216,7 @@ STUDENT_ONLY = {"pseudo_threshold", "pseudo_ignore", "pseudo_empty", "pseudo_rat
 
 def identity(recipe: Recipe, *, student: bool) -> dict:
     """The fields that decide a cell's result, as plain json.  Data, weights and labels enter a cell by their own hashes."""
-    left_out = NOT_IDENTITY if student else NOT_IDENTITY | STUDENT_ONLY
+    left_out = NOT_IDENTITY | (set() if student else STUDENT_ONLY) | (set() if recipe.policy == "S4" else {"magnitude", "randaugment_ops"})
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in left_out}
 
 

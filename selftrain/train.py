@@ -33,6 +33,7 @@ class Engine:
     accelerator: Accelerator
     stop: Stop
     console: Any = None                                  # rich console on the main process, None elsewhere
+    steps_before: int = 0                                # of earlier cells: trackers want steps that only grow
     on_rate: Callable[[float, int], None] = lambda seconds, steps: None  # told the seconds that the first steps took
 
     def agree(self, answer: bool) -> bool:
@@ -145,7 +146,7 @@ class Trainer:
                     state.curve.append({"step": state.step, **scores})
                     now = time.perf_counter()
                     state.seconds, began = state.seconds + now - began, now
-                    accelerator.log({f"{self.title}/{k}": v for k, v in scores.items()}, step=state.step)
+                    self._track(**scores)
                 if state.step == r.steps:
                     break
                 loss = self._step(batches)
@@ -155,7 +156,7 @@ class Trainer:
                 state.peak = max(state.peak, peak_memory())
                 bar.update(state.step, (state.step - first) * images_a_step, loss=loss)
                 if state.step % 50 == 0:
-                    accelerator.log({f"{self.title}/loss": loss, f"{self.title}/lr": self.optimizer.param_groups[0]["lr"]}, step=state.step)
+                    self._track(loss=loss, lr=self.optimizer.param_groups[0]["lr"])
                 if state.step - first == 10:
                     self.engine.on_rate(state.seconds, state.step)
                 stopped = self.engine.stop.poll()
@@ -164,6 +165,9 @@ class Trainer:
                 if stopped:
                     raise Stopped(self.engine.stop.exit_code)
         return self.ema.module
+
+    def _track(self, **values: float) -> None:
+        self.engine.accelerator.log({f"{self.title}/{name}": value for name, value in values.items()}, step=self.engine.steps_before + self.state.step)
 
     def _due(self, step: int) -> bool:
         return step > 0 and (step % self.recipe.eval_every == 0 or step == self.recipe.steps)

@@ -74,6 +74,8 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
     for option, same in (("--out", True), ("--workers", True), ("--save-every", True), ("--seed", False), ("--lr", False), ("--policy", False)):
         other = parse([option, "S2" if option == "--policy" else "3"])
         assert (digest(identity(one, student=False)) == digest(identity(other, student=False))) is same, option
+    assert identity(parse(["--magnitude", "5"]), student=False) == identity(one, student=False)  # S1 knows no RandAugment
+    assert identity(parse(["--policy", "S4", "--magnitude", "5"]), student=False) != identity(parse(["--policy", "S4"]), student=False)
     other = parse(["--alpha", "2"])  # the teacher does not know of it
     assert identity(one, student=False) == identity(other, student=False) and identity(one, student=True) != identity(other, student=True)
     assert NOT_IDENTITY | STUDENT_ONLY <= set(Recipe.__dataclass_fields__)
