@@ -116,7 +116,9 @@ def test_killing_the_launcher_stops_its_child_with_everything_saved(arguments, u
 
 def test_two_processes_are_one(arguments, tmp_path):
     """Same global batches, hence weights far nearer to one process's than training moved them; one teacher, one set of labels."""
-    steady = [*arguments, "--drop-path", "0", "--ema", "0", "--out"]  # stochastic depth draws by process; an average would hide a wrong step
+    # Stochastic depth draws by process, and an average would hide a wrong step.  Two steps: a batch norm over four images doubles a
+    # rounding error every half step, so that after six steps networks apart by 1e-6 would be apart by 4 %.
+    steady = [*arguments, "--drop-path", "0", "--ema", "0", "--steps", "2", "--warmup-steps", "0", "--out"]
     one, two = tmp_path / "one", tmp_path / "two"
     done = subprocess.run([sys.executable, str(COCO), *steady, str(one)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -133,7 +135,7 @@ def test_two_processes_are_one(arguments, tmp_path):
         start = initial_weights(path)  # the trainable ones
         moved = sum((a[k] - w).pow(2).sum() for k, w in start.items()) ** 0.5
         apart = sum((a[k] - b[k]).pow(2).sum() for k in start) ** 0.5
-        assert apart < 0.01 * moved and moved > 0.01, (apart, moved)
+        assert apart < 0.01 * moved and moved > 0.001, (apart, moved)
 
     run_two("--no-self-training")
     compare("teacher")
