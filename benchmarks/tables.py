@@ -24,13 +24,13 @@ from selftrain.record import steps_to
 NOT_THERE = "–"
 
 
-def mean_interval(values: list[float], sign: str = "") -> str:
+def mean_interval(values: list[float], digits: int, sign: str = "") -> str:
     """`12.3` of one value, `12.3 ± 0.4` of several: mean and half width of the 95 % t interval."""
-    mean = f"{np.mean(values):{sign}.1f}"
+    mean = f"{round(float(np.mean(values)), digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.0
     if len(values) == 1:
         return mean
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{mean} ± {half:.1f}"
+    return f"{mean} ± {half:.{digits}f}"
 
 
 def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -44,6 +44,7 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
     by_key = {r["key"]: r for r in records}
     random = {r["settings"]["seed"]: r for r in records if r["arm"] == "random"}
     header = ["arm", *columns, f"Δ{metric} to random", f"steps to random's {metric}", "images seen", "time"]
+    digits = 1 if max(r["metrics"][metric] for r in records) >= 10 else 2
     rows = []
     arms = {r["arm"]: r["round"] for r in records}
     for arm in sorted(arms, key=arms.get):
@@ -52,14 +53,14 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
         delta = reached = NOT_THERE
         if pairs:
             if arm != "random":
-                delta = mean_interval([r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], "+")
+                delta = mean_interval([r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], digits, "+")
             steps = [steps_to(r["curve"], metric, base["curve"][-1][metric]) for r, base in pairs]
             there = [s for s in steps if s is not None]
             reached = " to ".join(f"{s:,}" for s in dict.fromkeys((min(there), max(there)))) if there else "not reached"
             if there and None in steps:
                 reached += f"; {steps.count(None)} of {len(steps)} not"
         bills = [bill(r, by_key) for r in mine]
-        rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine]) for c in columns), delta, reached, f"{bills[0][0]:,}",
+        rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine], digits) for c in columns), delta, reached, f"{bills[0][0]:,}",
                      duration(float(np.mean([seconds for _, seconds in bills])))])
     return header, rows
 
