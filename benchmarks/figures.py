@@ -9,6 +9,8 @@ import numpy as np
 matplotlib.use("Agg")  # no screen on a cluster's node
 from matplotlib import pyplot as plt  # noqa: E402
 
+from selftrain.record import arms  # noqa: E402
+
 # Okabe and Ito's colours, tellable by colour-blind people; line style and marker tell the arms apart in grey
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#0072B2", "o", "--"), ("#D55E00", "s", "--"), ("#009E73", "^", "-"), ("#009E73", "^", "--"),
           ("#CC79A7", "D", "-"), ("#CC79A7", "D", "--")]
@@ -18,8 +20,7 @@ def draw_curves(records: list[dict], title: str, path: Path) -> None:
     """The metric on the val split over steps, a line an arm: the mean over seeds, their range as a band."""
     metric = records[0]["metric"]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-    arms = {r["arm"]: r["round"] for r in records}
-    for arm, (colour, marker, line) in zip(sorted(arms, key=arms.get), itertools.cycle(STYLES)):
+    for arm, (colour, marker, line) in zip(arms(records), itertools.cycle(STYLES)):
         curves = [r["curve"] for r in records if r["arm"] == arm]
         steps = [p["step"] for p in curves[0]]
         values = np.array([[p[metric] for p in curve] for curve in curves])

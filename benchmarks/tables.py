@@ -19,7 +19,7 @@ from figures import draw_curves
 from selftrain.files import write_json
 from selftrain.progress import duration
 from selftrain.recipe import STUDENT_ONLY
-from selftrain.record import steps_to
+from selftrain.record import arms, steps_to
 
 NOT_THERE = "–"
 
@@ -46,8 +46,7 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
     header = ["arm", *columns, f"Δ{metric} to random", f"steps to random's {metric}", "images seen", "time"]
     digits = 1 if max(r["metrics"][metric] for r in records) >= 10 else 2
     rows = []
-    arms = {r["arm"]: r["round"] for r in records}
-    for arm in sorted(arms, key=arms.get):
+    for arm in arms(records):
         mine = [r for r in records if r["arm"] == arm]
         pairs = [(r, random[r["settings"]["seed"]]) for r in mine if r["settings"]["seed"] in random]
         delta = reached = NOT_THERE

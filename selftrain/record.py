@@ -33,6 +33,11 @@ def flattened(curve: list[dict], metric: str) -> bool | None:
     return (last[metric] - before[metric]) / last[metric] < FLAT
 
 
+def arms(records: list[dict]) -> list[str]:
+    """The arms in the order of tables and figures: supervised before self-trained, random first."""
+    return sorted({r["arm"] for r in records}, key=lambda arm: next((r["round"], r["start"] != "random", r["start"]) for r in records if r["arm"] == arm))
+
+
 def steps_to(curve: list[dict], metric: str, target: float) -> int | None:
     """First evaluated step at which the curve reaches `target`; never an interpolation."""
     return next((p["step"] for p in curve if p[metric] >= target), None)
