@@ -7,6 +7,7 @@
 """
 
 import importlib.util
+import logging
 import os
 import re
 import tempfile
@@ -177,6 +178,8 @@ def _refuse_without_network(name: str) -> None:
 
 def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
     """The part of a classifier's state that its feature extractor has, under the names that timm's wrapper gives it there."""
+    # fit_state has checked the file; timm's warning about the classifier's own layers would only alarm
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "weights.pth")
         net = timm.create_model(backbone.name, features_only=True, out_indices=backbone.indices, pretrained=True,
