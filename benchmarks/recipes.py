@@ -16,7 +16,7 @@ def demo() -> Recipe:
         name="demo",
         data="shapes",
         shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=2000, classes=5, difficulty=0.1),
-        policy="S1",                 # 500 steps are far too few for S4, which lowers every arm at this length
+        policy="S1",                 # the mildest; stronger policies need longer schedules
         backbone="tf_efficientnet_lite0",  # its real ImageNet weights come with a PyPI package
         image_size=65,               # 32 k + 1, where SAME and symmetric padding are one function
         min_level=3, max_level=4,    # 9 x 9 and 5 x 5 cells: objects are 14 to 50 px
