@@ -175,6 +175,8 @@ def fit(sample: Sample, size: int, fill: tuple[int, int, int] = IMAGENET_MEAN) -
     The short side is rounded to whole pixels, so content is off by at most half a pixel along it.
     """
     height, width = sample.image.shape[:2]
+    if height == width == size:  # as a generated set's pictures are: nothing to resize, nothing to pad
+        return sample.clipped(), 1.0
     scale = size / max(height, width)
     target = max(1, round(width * scale)), max(1, round(height * scale))
     image = _pad(_resize(sample.image, target), size, fill)

@@ -47,6 +47,8 @@ class Sample:
         Boxes left without area are dropped, with their classes and flags: COCO train2017 itself holds two of
         zero height (annotations 918 and 2206849).
         """
+        if not len(self.boxes):
+            return self
         width, height = width or self.image.shape[1], height or self.image.shape[0]
         boxes = np.clip(self.boxes, 0, np.array([width, height, width, height], np.float32))
         keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # also false for NaN

@@ -226,7 +226,7 @@ def photos(s: Setting) -> speed_rows.CocoDataset:
 def demo_trainer(s: Setting) -> tuple[Trainer, splits.Splits]:
     """The demo's imagenet arm, trained to its end: an untrained teacher finds nothing, and NMS of nothing costs nothing."""
     recipe = demo()
-    shapes = replace(recipe.shapes, val=20, test=20, unlabeled=50 if s.quick else 400)  # the counts do not change what is in an image
+    shapes = replace(recipe.shapes, val=20, test=20, unlabeled=50 if s.quick else recipe.shapes.unlabeled)  # the counts do not change what is in an image
     recipe = replace(recipe, shapes=shapes, out=str(s.folder), eval_every=10**6, save_every=10**6)
     if s.quick:
         recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)

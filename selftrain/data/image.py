@@ -74,7 +74,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def _decode_opencv(data: bytes) -> np.ndarray | None:
-    if data.startswith(b"\xff\xd8") and not _jpeg_ends(data):
+    if data.startswith(b"\xff\xd8") and not (data.endswith(b"\xff\xd9") or _jpeg_ends(data)):
         return None
     # Applies EXIF orientation, drops alpha, keeps the upper 8 of 16 bits. Returns None for a truncated file.
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

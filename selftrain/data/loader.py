@@ -120,13 +120,17 @@ class _Guarded(Dataset):
             return error
 
 
+def _as_is(batch):
+    return batch  # torch's default would walk every name, size and index of it to look for arrays
+
+
 def loader(dataset: Dataset, items: Sequence[int], workers: int, pin: bool = False) -> Iterator[dict[str, Any]]:
     """The `items` of `dataset` in this order; every item is already a batch.  Raises UserError for a photo that cannot be read."""
     workers = min(workers, len(items))
     # a generator of its own: starting to iterate would draw from torch's global one, so that a restarted run's first step would
     # drop other paths than an uninterrupted run's
     batches = DataLoader(_Guarded(dataset), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, worker_init_fn=_quiet,
-                         prefetch_factor=4 if workers else None, generator=torch.Generator())
+                         collate_fn=_as_is, prefetch_factor=4 if workers else None, generator=torch.Generator())
     for batch in batches:
         if isinstance(batch, UserError):
             raise batch

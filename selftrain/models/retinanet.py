@@ -114,8 +114,8 @@ def retinanet_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, boxes: Ten
 
 @torch.no_grad()
 def detections(logits: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int], *, score: float = 0.05, nms: float = 0.5,
-               candidates: int = 5000, most: int = 100) -> list[dict[str, Tensor]]:
-    """One dict an image: boxes (N, 4) in input pixels, scores (N,), classes (N,), best first, N <= `most`.
+               candidates: int = 5000, most: int = 100) -> tuple[Tensor, ...]:
+    """One (N, 6) an image: x1 y1 x2 y2 in input pixels, score, class, best first, N <= `most`.
 
     Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a class at IoU `nms`.
     In float32, because half-precision NMS costs AP.
@@ -135,8 +135,10 @@ def detections(logits: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int,
     boxes = clip_boxes_to_image(CODER.decode_single(deltas[image, anchor].float(), anchors[anchor]), size)
     # classes are moved apart, so that one NMS an image serves them all (torchvision's batched_nms, for the whole batch at once)
     apart = boxes + (label * (max(size) + 1.0))[:, None]
-    found = []
-    for own, moved, scores, labels in zip(boxes.split(counts), apart.split(counts), value.sigmoid().split(counts), label.split(counts)):
-        kept = nms_boxes(moved, scores, nms)[:most]
-        found.append({"boxes": own[kept], "scores": scores[kept], "classes": labels[kept]})
-    return found
+    scores = value.sigmoid()
+    kept, start = [], 0
+    for moved, score_of in zip(apart.split(counts), scores.split(counts)):
+        kept.append(nms_boxes(moved, score_of, nms)[:most] + start)
+        start += len(moved)
+    rows = torch.cat([boxes, scores[:, None], label[:, None]], 1)[torch.cat(kept)]
+    return rows.split([len(k) for k in kept])

@@ -76,8 +76,8 @@ class Detection:
         size = tuple(batch["images"].shape[2:])
         logits, deltas = model(batch["images"])
         found = detections(logits, deltas, model.anchors(size, logits.device), size, score=self.recipe.score_threshold, nms=self.recipe.nms)
-        counts = [len(f["boxes"]) for f in found]
-        rows = torch.cat([torch.cat([f["boxes"], f["scores"][:, None], f["classes"][:, None]], 1) for f in found]).cpu().numpy()
+        counts = [len(rows) for rows in found]
+        rows = torch.cat(found).cpu().numpy()
         photos = np.array([(width, height) for height, width in batch["sizes"]])
         rows[:, :4] = (rows[:, :4] / np.repeat(np.array(batch["scales"], np.float32), counts)[:, None]).clip(0, np.repeat(np.tile(photos, 2), counts, axis=0))
         real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])    # what lies wholly in the padding goes
