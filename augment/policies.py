@@ -113,7 +113,9 @@ class Policy:
         self.transform = A.Compose(
             operations,
             # Under 1/100 pixel counts as no width: at a limit of 0 albumentations keeps boxes of width 0, then raises.
-            bbox_params=A.BboxParams("pascal_voc", label_fields=["classes", "ignore"], min_width=0.01, min_height=0.01),
+            # A flip leaves no box outside: where flip and crop are all, one look at the boxes, at the end, is enough.
+            bbox_params=A.BboxParams("pascal_voc", label_fields=["classes", "ignore"], min_width=0.01, min_height=0.01,
+                                     check_each_transform=len(operations) > 2),
             is_check_shapes=False,  # `Sample` has checked them
         )
 

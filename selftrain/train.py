@@ -277,6 +277,7 @@ def predict(engine: Engine, task: Task, model: nn.Module, photos: Photos, recipe
         for n in range(rounds):
             if n < len(mine):
                 batch = _to(next(batches), accelerator.device)
+                model = task.for_prediction(model, batch) if n == 0 else model
                 done(mine[n], dict(zip(batch["indices"], task.predict(model, batch), strict=True)))
                 seen += len(batch["indices"]) * accelerator.num_processes
             bar.update(min(len(items), (n + 1) * accelerator.num_processes), seen)

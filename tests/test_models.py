@@ -17,6 +17,7 @@ from recipes import RECIPES
 from selftrain.errors import UserError
 from selftrain.models.anchors import BACKGROUND, IGNORED, cell_anchors, grid_anchors, match
 from selftrain.models.backbone import Backbone
+from selftrain.models.fold import fold
 from selftrain.models.fpn import FPN
 from selftrain.models.retinanet import RetinaNet, detections, retinanet_losses
 from selftrain.tasks.detection import Detection
@@ -251,3 +252,50 @@ def test_pruned_backbone_keeps_no_unused_weight():
 def test_unfit_backbones_are_refused_by_name(name, word):
     with pytest.raises(UserError, match=word):
         Backbone(name)
+
+
+# ---- batch norm folded for prediction -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "regnetx_002", "resnetv2_50"])
+def test_folding_changes_no_output(name):
+    """Also where it must not fold: the last net is pre-activated, its convolutions are read by the residual sum as well."""
+    torch.manual_seed(0)
+    net = Backbone(name)
+    images = torch.rand(4, 3, 64, 64)
+    for _ in range(3):
+        net.train()(images)     # running statistics that are not those of a fresh layer
+    folded = fold(net, images[:1])
+    norms = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()) for n in (net, folded)]
+    assert norms[1] == 0 or name == "resnetv2_50"
+    with torch.no_grad():
+        for a, b in zip(net.eval()(images), folded(images)):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max()))
+
+
+def test_a_convolution_shared_by_levels_keeps_its_norms():
+    model = ours()
+    images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    folded = fold(model, images)
+    assert folded is not model
+    heads = [m for m in folded.class_head.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(heads) == len([m for m in model.class_head.modules() if isinstance(m, torch.nn.BatchNorm2d)]) > 0
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.backbone.modules())
+    with torch.no_grad():
+        for a, b in zip(model(images), folded(images)):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max()))
+
+
+def test_a_wrong_fold_is_noticed_and_left():
+    class Read(torch.nn.Module):
+        """The convolution's output goes to the norm and past it."""
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.norm(x) + x
+    model = Read()
+    model.norm.running_mean.fill_(3.0)
+    assert fold(model, torch.rand(1, 3, 8, 8)) is model

@@ -24,6 +24,8 @@ class Task(Protocol):
         """Tensors of equal shape, `images` (B, 3, H, W) uint8 among them."""
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """((B,) loss sums with gradient, (B,) counts that normalise them: positive anchors or labelled pixels)."""
+    def for_prediction(self, model: nn.Module, batch: Batch) -> nn.Module:
+        """`model`, or a faster one of the same outputs, to predict many batches like this one with."""
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """One prediction an image, on the CPU, in the photo's own pixels."""
     def score(self, predictions: dict[int, Any], dataset) -> dict[str, Any]:

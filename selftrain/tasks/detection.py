@@ -13,6 +13,7 @@ from selftrain.data.pool import Pool
 from selftrain.errors import UserError
 from selftrain.files import write_atomic
 from selftrain.models.backbone import Backbone
+from selftrain.models.fold import fold
 from selftrain.models.fpn import FPN
 from selftrain.models.retinanet import RetinaNet, detections, retinanet_losses
 from selftrain.recipe import Recipe
@@ -71,6 +72,9 @@ class Detection:
         losses = retinanet_losses(logits, deltas, anchors, batch["boxes"], batch["classes"], batch["valid"], batch["ignore"],
                                   alpha=r.focal_alpha, gamma=r.focal_gamma, delta=r.huber_delta)
         return losses.classes + r.box_weight * losses.boxes, losses.positives
+
+    def for_prediction(self, model: nn.Module, batch: Batch) -> nn.Module:
+        return fold(model, batch["images"][:2])
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Boxes]:
         size = tuple(batch["images"].shape[2:])
