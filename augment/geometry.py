@@ -18,6 +18,7 @@ from augment.ops import GREY
 from augment.sample import Sample
 
 VOID = 255              # "ignore" in a class map
+VOIDS = (VOID,) * 3     # the same, for OpenCV and however many channels
 REFERENCE = 640         # long side for which distances in pixels are given
 IMAGENET_MEAN = (124, 116, 104)  # becomes 0 after normalisation
 
@@ -46,7 +47,7 @@ class Warp(A.DualTransform):
         return _warp(img, matrix, (GREY,) * 3)
 
     def apply_to_mask(self, mask, matrix, **params):
-        return _warp(mask, matrix, VOID)
+        return _warp(mask, matrix, VOIDS)
 
     def apply_to_bboxes(self, bboxes, matrix, shape, **params):
         boxes = denormalize_bboxes(bboxes, shape[:2])
@@ -159,7 +160,7 @@ class JitterCrop(A.DualTransform):
 
     def apply_to_mask(self, mask, source, target, **params):
         # EXACT takes the pixel under the target pixel's centre, as the image's interpolation does; NEAREST does not.
-        return _pad(cv2.resize(_cut(mask, source), target, interpolation=cv2.INTER_NEAREST_EXACT), self.size, VOID)
+        return _pad(cv2.resize(_cut(mask, source), target, interpolation=cv2.INTER_NEAREST_EXACT), self.size, VOIDS)
 
     def apply_to_bboxes(self, bboxes, source, target, shape, **params):
         boxes = denormalize_bboxes(bboxes, shape[:2])
@@ -182,7 +183,7 @@ def fit(sample: Sample, size: int, fill: tuple[int, int, int] = IMAGENET_MEAN) -
     image = _pad(_resize(sample.image, target), size, fill)
     mask = sample.mask
     if mask is not None:
-        mask = _pad(cv2.resize(mask, target, interpolation=cv2.INTER_NEAREST_EXACT), size, VOID)
+        mask = _pad(cv2.resize(mask, target, interpolation=cv2.INTER_NEAREST_EXACT), size, VOIDS)
     sample = sample.clipped()
     return replace(sample, image=image, mask=mask, boxes=sample.boxes * np.float32(scale)).clipped(*target), scale
 

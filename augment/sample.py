@@ -23,7 +23,7 @@ class Sample:
     ignore: np.ndarray
     """(N,) bool: neither object nor background (crowds, uncertain pseudo-labels); moved like any box"""
     mask: np.ndarray | None = None
-    """(H, W) uint8 class map, 255 = ignore"""
+    """(H, W) uint8 class map, 255 = ignore; or (H, W, C), where several maps belong together (soft labels)"""
 
     def __post_init__(self):
         self.boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
@@ -33,7 +33,7 @@ class Sample:
             raise ValueError(f"image must be (H, W, 3) uint8 and not empty, got {self.image.shape} {self.image.dtype}")
         if not len(self.boxes) == len(self.classes) == len(self.ignore):
             raise ValueError(f"{len(self.boxes)} boxes, {len(self.classes)} classes, {len(self.ignore)} ignore flags")
-        if self.mask is not None and (self.mask.shape != self.image.shape[:2] or self.mask.dtype != np.uint8):
+        if self.mask is not None and (self.mask.shape[:2] != self.image.shape[:2] or self.mask.dtype != np.uint8):
             raise ValueError(f"mask must be {self.image.shape[:2]} uint8, got {self.mask.shape} {self.mask.dtype}")
 
     @classmethod

@@ -1,10 +1,14 @@
-"""The recipes: what is trained, on what, for how long.  Every field and its meaning: `selftrain/recipe.py`."""
+"""The recipes: what is trained, on what, for how long.  Every field and its meaning: `selftrain/recipe.py`, and beside each task.
+
+Detection first, segmentation below.
+"""
 
 from selftrain.data.shapes import Shapes
-from selftrain.recipe import Recipe
+from selftrain.tasks.detection import DetectionRecipe
+from selftrain.tasks.segmentation import SegmentationRecipe
 
 
-def demo() -> Recipe:
+def demo() -> DetectionRecipe:
     """All three starting points on a generated data set.
 
     command   accelerate launch benchmarks/coco.py
@@ -12,7 +16,7 @@ def demo() -> Recipe:
     hours     0.09
     expected  random 16.0, imagenet 64.5, random + self-training 18.3, imagenet + self-training 67.1 AP on the test split (seeds 0, 1, 2; two cores)
     """
-    return Recipe(
+    return DetectionRecipe(
         name="demo",
         data="shapes",
         shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=2000, classes=5, difficulty=0.1),
@@ -31,13 +35,13 @@ def demo() -> Recipe:
     )
 
 
-def mini() -> Recipe:
+def mini() -> DetectionRecipe:
     """One's own data in an hour on one accelerator: a small real network, moderate images, all four arms.
 
     command   accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR
     hardware  one accelerator with 16 GB; on a CPU give --image-size 129 --anchor-scale 2 --steps 500 --batch-size 8 --lr-batch 8
     """
-    return Recipe(
+    return DetectionRecipe(
         name="mini",
         data="coco",
         policy="S1",
@@ -52,14 +56,14 @@ def mini() -> Recipe:
     )
 
 
-def paper() -> Recipe:
+def paper() -> DetectionRecipe:
     """Zoph et al. 2020: EfficientNet-B7 + FPN RetinaNet at 640 px, Augment-S4, trained until it has converged (paper.md 1.10).
 
     command   accelerate launch --multi_gpu --num_processes 64 benchmarks/coco.py paper --data COCO --unlabeled IMAGENET
     hardware  64 accelerators with 80 GB
     expected  random 44.3, imagenet 43.3, random + self-training 45.6, imagenet + self-training 44.6 AP (Tables 2 and 3, 100 %, S4)
     """
-    return Recipe(
+    return DetectionRecipe(
         name="paper",
         data="coco",
         policy="S4",
@@ -75,4 +79,77 @@ def paper() -> Recipe:
     )
 
 
-RECIPES = {"demo": demo, "mini": mini, "paper": paper}
+COCO = {"demo": demo, "mini": mini, "paper": paper}
+
+
+def pascal_demo() -> SegmentationRecipe:
+    """All three starting points on a generated data set with masks.
+
+    command   accelerate launch benchmarks/pascal.py
+    hardware  two CPU cores, 4 GB
+    """
+    return SegmentationRecipe(
+        name="pascal-demo",
+        data="shapes",
+        shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=5, difficulty=0.1),
+        policy="S1",
+        backbone="tf_efficientnet_lite0",
+        image_size=65,
+        neck="nasfpn", neck_repeats=2, neck_separable=True,
+        channels=64, head_depth=2,
+        steps=500, batch_size=16,
+        optimizer="adamw", lr=4e-3, lr_batch=16, weight_decay=1e-4,
+        warmup_steps=50, clip_norm=10.0, ema=0.99,
+        teacher_scales=(1.0, 1.5),   # objects of 14 to 50 px vanish at half size
+        eval_every=100, eval_batch=50, save_every=100,
+        workers=0,
+    )
+
+
+def pascal_mini() -> SegmentationRecipe:
+    """One's own data in VOC's layout in an hour on one accelerator.
+
+    command   accelerate launch benchmarks/pascal.py mini --data VOCdevkit --unlabeled DIR
+    hardware  one accelerator with 16 GB
+    """
+    return SegmentationRecipe(
+        name="pascal-mini",
+        data="VOCdevkit",
+        policy="S1",
+        backbone="tf_efficientnet_lite0",
+        image_size=321,
+        neck="nasfpn", neck_repeats=3, neck_separable=True,
+        channels=96, head_depth=2,
+        steps=6000, batch_size=16,
+        optimizer="adamw", lr=1e-3, lr_batch=16, weight_decay=1e-4,
+        warmup_steps=300, ema=0.999,
+        eval_every=500, eval_batch=16, save_every=200, workers=4,
+    )
+
+
+def pascal_paper() -> SegmentationRecipe:
+    """Zoph et al. 2020: EfficientNet-B7 + NAS-FPN at 512 px, Augment-S4 (paper.md 1.10).
+
+    command   accelerate launch --multi_gpu --num_processes 32 benchmarks/pascal.py paper --data VOCdevkit --unlabeled IMAGENET --starts random imagenet imagenet++
+    hardware  32 accelerators with 80 GB
+    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6); with --protocol train_aug 84.8, train+pseudo_aug 86.7 (Table 8)
+    """
+    return SegmentationRecipe(
+        name="pascal-paper",
+        data="VOCdevkit",
+        policy="S4",
+        backbone="tf_efficientnet_b7",
+        image_size=512,
+        neck="nasfpn", neck_repeats=7, neck_separable=True,
+        channels=256, head_depth=3,
+        steps=40_000, batch_size=256,  # EfficientNet-L2: 20,000 steps
+        optimizer="sgd", lr=0.08, lr_batch=256, momentum=0.9, weight_decay=1e-5,  # EfficientNet-L2: lr 0.2
+        warmup_steps=500, clip_norm=10.0,
+        bn_momentum=0.003,           # TensorFlow's 0.997
+        ema=0.9998,                  # the paper does not say
+        pseudo_threshold=0.5, student_start="teacher",
+        eval_every=2000, eval_batch=8, save_every=1000, workers=8,
+    )
+
+
+PASCAL = {"demo": pascal_demo, "mini": pascal_mini, "paper": pascal_paper}

@@ -19,10 +19,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,88 +34,27 @@ from PIL import Image  # noqa: E402
 from torchvision import tv_tensors  # noqa: E402
 
 import speed_rows  # noqa: E402
+import speed_segmentation  # noqa: E402
 from recipes import demo  # noqa: E402
 from selftrain import record, splits  # noqa: E402
 from selftrain.data.loader import Share, Stream, TrainBatches, loader  # noqa: E402
 from selftrain.data.pool import read_pool  # noqa: E402
+from selftrain.data.sources import CocoSource  # noqa: E402
 from selftrain.files import write_atomic  # noqa: E402
 from selftrain.pseudo import label_pool  # noqa: E402
-from selftrain.recipe import Recipe  # noqa: E402
 from selftrain.rounds import fresh_model  # noqa: E402
 from selftrain.starts import normalisation  # noqa: E402
 from selftrain.tasks.coco_ap import coco_ap  # noqa: E402
-from selftrain.tasks.detection import Detection  # noqa: E402
+from selftrain.tasks.detection import Detection, DetectionRecipe  # noqa: E402
 from selftrain.train import Engine, Trainer, _optimizer  # noqa: E402
+from speed_measure import Line, Setting, alternate, threads  # noqa: E402
 from speed_rows import CLASSES, IMAGENET  # noqa: E402
-
-SHOWN = {"ms/step": 1e3, "ms/image": 1e3, "s": 1, "MiB": 2**-20}  # unit of a line: factor from seconds or bytes
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the rows share."""
-
-    folder: Path                     # temporary
-    quick: bool
-    repeats: int
-    photos: Path | None
-    cores: int
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table.  Costs (seconds or bytes) of a unit of work, a pair a repeat: less is better."""
-
-    work: str
-    against: str
-    unit: str
-    target: float | None             # least ratio of their cost to ours; None: told, not promised
-    ours: list[float]
-    theirs: list[float]
-    remark: str = ""
-
-    def cells(self, verdict: bool) -> list[str]:
-        ratios = [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True)]
-        ratio = statistics.median(ratios)
-        target = f"{self.target:g}x" if self.target else "none"
-        if self.target and verdict:
-            target += ": met" if ratio >= self.target else ": **missed**"
-        return [self.work, self.against, self._shown(self.ours), self._shown(self.theirs), f"{ratio:.2f}x", target, str(len(ratios)),
-                f"{min(ratios):.2f}-{max(ratios):.2f}"]
-
-    def _shown(self, costs: list[float]) -> str:
-        cost = statistics.median(costs)
-        value = cost * SHOWN[self.unit] if self.unit in SHOWN else 1 / cost
-        return f"{value:.3g} {self.unit}" if value < 100 else f"{value:.0f} {self.unit}"
-
-
-def alternate(*sides: Callable[[], object], repeats: int, units: int = 1) -> list[list[float]]:
-    """Seconds a unit of work of each side, turn by turn; the first turn of each does not count."""
-    costs: list[list[float]] = [[] for _ in sides]
-    for _ in range(1 + repeats):
-        for side, seconds in zip(sides, costs):
-            began = time.perf_counter()
-            side()
-            seconds.append((time.perf_counter() - began) / units)
-    return [seconds[1:] for seconds in costs]
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """So many threads in torch and OpenCV."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(number), cv2.setNumThreads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0]), cv2.setNumThreads(before[1])
-
 
 # ---- training step ----------------------------------------------------------------------------------------------------------------
 
 
 def step_640(s: Setting) -> list[Line]:
-    recipe = Recipe(backbone="resnet50", image_size=640, batch_size=2)
+    recipe = DetectionRecipe(backbone="resnet50", image_size=640, batch_size=2)
     if s.quick:
         recipe = replace(recipe, backbone="resnet10t", image_size=129, channels=32)
     return _step(s, recipe, CLASSES, objects=7, target=1.0, a_turn=1)
@@ -128,7 +65,7 @@ def step_demo(s: Setting) -> list[Line]:
     return _step(s, recipe, CLASSES[: recipe.shapes.classes], objects=3, target=1.3, a_turn=2 if s.quick else 20)
 
 
-def _step(s: Setting, recipe: Recipe, classes: tuple[str, ...], objects: int, target: float, a_turn: int) -> list[Line]:
+def _step(s: Setting, recipe: DetectionRecipe, classes: tuple[str, ...], objects: int, target: float, a_turn: int) -> list[Line]:
     """Forward, loss, backward, optimizer: the same pixels, boxes, backbone and pyramid with the same weights, heads, and optimizer.
 
     torchvision is fed what it wants, float images; ours gets uint8 and converts them in its turn.  Ours keeps its weights in
@@ -176,7 +113,7 @@ def input_pipeline(s: Setting, policy: str) -> list[Line]:
     size, batch = 640, 8
     a_turn = 1 if s.quick else 25                                       # batches: random operations of two turns cost about the same then
     dataset = photos(s)
-    task = Detection(Recipe(policy=policy, image_size=size), dataset.class_names)
+    task = Detection(DetectionRecipe(policy=policy, image_size=size), dataset.class_names)
     stream = Stream("human", dataset, batch, task.policy(IMAGENET[0]), seed=0)
     items = loader(TrainBatches(Share([stream]), task.collate), range(10**6), workers=0)
 
@@ -230,7 +167,7 @@ def demo_trainer(s: Setting) -> tuple[Trainer, splits.Splits]:
     recipe = replace(recipe, shapes=shapes, out=str(s.folder), eval_every=10**6, save_every=10**6)
     if s.quick:
         recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)
-    data = splits.load(recipe, warn=print)
+    data = splits.load(recipe, CocoSource, warn=print)
     task = Detection(recipe, data.train.class_names)
     policy = task.policy(normalisation(recipe.backbone, "imagenet")[0])
     model, _ = fresh_model(task, recipe, "imagenet", None)
@@ -343,7 +280,7 @@ def opening_json(s: Setting) -> list[Line]:
 ROWS: dict[str, Callable[[Setting], list[Line]]] = {
     "step-640": step_640, "step-demo": step_demo, "input-S1": functools.partial(input_pipeline, policy="S1"),
     "input-S4": functools.partial(input_pipeline, policy="S4"), "loader": training_with_loader, "pseudo": pseudo_labelling, "ap": average_precision,
-    "json": opening_json}
+    "json": opening_json, "step-512": speed_segmentation.step_512, "pseudo-masks": speed_segmentation.pseudo_masks, "miou": speed_segmentation.miou}
 HEADER = ["work", "against", "ours", "theirs", "ratio", "target", "n", "spread of the ratio"]
 
 

@@ -22,7 +22,7 @@ from selftrain.data.image import image_size
 from selftrain.data.pool import list_images
 from selftrain.models.anchors import RATIOS, SCALES
 from selftrain.models.retinanet import ANCHORS_PER_CELL
-from selftrain.recipe import Recipe
+from selftrain.tasks.detection import DetectionRecipe
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pixels in 0..1
 CLASSES = tuple(f"class{k:02d}" for k in range(80))      # as many as COCO's
@@ -42,7 +42,7 @@ class Pyramid(nn.Module):
         return OrderedDict((str(i), level) for i, level in enumerate(self.neck(self.backbone(images))))
 
 
-def torchvision_twin(model: nn.Module, recipe: Recipe, classes: int) -> TorchvisionRetinaNet:
+def torchvision_twin(model: nn.Module, recipe: DetectionRecipe, classes: int) -> TorchvisionRetinaNet:
     """torchvision's detector over the backbone and neck of `model`, with the recipe's anchors and heads of its depth.
 
     Batch norm in the heads, as ours have it.  Spared is what has no counterpart here: resizing images to the size that they

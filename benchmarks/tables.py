@@ -18,7 +18,6 @@ from scipy import stats
 from figures import draw_curves
 from selftrain.files import write_json
 from selftrain.progress import duration
-from selftrain.recipe import STUDENT_ONLY
 from selftrain.record import arms, steps_to
 
 NOT_THERE = "–"
@@ -71,8 +70,8 @@ def check_alike(records: list[dict]) -> None:
         known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"], **r["settings"]}
         for name in known.keys() - {"seed"}:
             value = json.dumps(known[name])
-            # the pool and the fields about pseudo-labels exist for students alone
-            if first.setdefault((name, r["round"] > 0 and name in ("pool", *STUDENT_ONLY)), value) != value:
+            # the pool exists for students alone; the settings about pseudo-labels stand in students' records only
+            if first.setdefault((name, r["round"] > 0 and name == "pool"), value) != value:
                 raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
     places = [(r["arm"], r["settings"]["seed"]) for r in records]
     if twice := {place for place in places if places.count(place) > 1}:

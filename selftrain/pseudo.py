@@ -23,9 +23,9 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
     Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of threshold.  Both are found
     again by the next call.  Raises Stopped, or UserError when the teacher found nothing.
     """
-    raw = digest([teacher_hash, pool.hash, recipe.image_size, recipe.eval_batch, recipe.nms, recipe.score_threshold])
+    raw = digest([teacher_hash, pool.hash, *(getattr(recipe, field) for field in task.raw_fields)])
     folder = folder / f"pool-{raw}"
-    labels = folder / f"labels-{digest([recipe.pseudo_threshold, recipe.pseudo_ignore, recipe.pseudo_empty, human.hash])}.json"
+    labels = folder / f"labels-{digest([*(getattr(recipe, field) for field in task.label_fields), human.hash])}.json"
     if engine.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
     engine.accelerator.wait_for_everyone()
@@ -52,7 +52,7 @@ def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, poo
         nonlocal began
         if waiting:
             now = time.perf_counter()
-            task.write_part(folder / f"part-{min(waiting):08d}.npz", {k: v for found in waiting.values() for k, v in found.items()}, now - began)
+            task.write_part(folder / f"part-{min(waiting):08d}.npz", pool, {k: v for found in waiting.values() for k, v in found.items()}, now - began)
             waiting.clear()
             began = now
 
@@ -63,6 +63,6 @@ def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, poo
 
     if items:
         try:
-            predict(engine, task, teacher, pool, recipe, title, items, done)
+            predict(engine, task, task.label, teacher, pool, recipe, title, items, done)
         finally:
             write()  # also when told to stop

@@ -1,10 +1,14 @@
-"""A recipe: everything that decides a run, one field a line.  Presets stand in `benchmarks/recipes.py`."""
+"""A recipe: everything that decides a run, one field a line.
+
+Here what every task has; what one task adds stands beside it (`DetectionRecipe`, `SegmentationRecipe` in `selftrain/tasks/`).
+Presets stand in `benchmarks/recipes.py`.
+"""
 
 import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from selftrain.data.shapes import Shapes
 from selftrain.errors import UserError
@@ -12,35 +16,33 @@ from selftrain.errors import UserError
 Policy = Literal["S1", "S2", "S3", "S4"]
 
 
+def refuse(when: bool, why: str) -> None:
+    if when:
+        raise UserError(why)
+
+
 @dataclass(frozen=True)
 class Recipe:
+    # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
+    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({
+        "name", "data", "unlabeled", "shapes", "image_ids", "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track"})
+    STUDENT_ONLY: ClassVar[frozenset[str]] = frozenset({"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"})
+
     name: str = "recipe"
     """what the records call this recipe"""
 
     # ---- data -----------------------------------------------------------------------------------------------------------------
     data: str = "shapes"
-    """a folder in COCO layout, or `shapes`: a data set generated on the spot (its parameters: --shapes.*)"""
+    """folder of the data set (detection: COCO layout; segmentation: VOCdevkit), or `shapes`: one generated on the spot (--shapes.*)"""
     unlabeled: tuple[str, ...] = ()
     """the pool: folders of photos, or `rest`: the training images outside --fraction, their labels hidden"""
-    train_json: str | None = None
-    """annotation file for training, relative to --data; default annotations/instances_train*.json"""
-    val_json: str | None = None
-    """annotation file for the learning curve and for tuning; default annotations/instances_val*.json"""
-    test_json: str | None = None
-    """annotation file for the reported score; default annotations/instances_test*.json if there is one, else the val file"""
-    train_images: str | None = None
-    """folder of the training images, relative to --data; default train*"""
-    val_images: str | None = None
-    """folder of the validation images, relative to --data; default val*"""
-    test_images: str | None = None
-    """folder of the test images, relative to --data; default test*"""
     shapes: Shapes = Shapes()
     """parameters of the generated data set (only with --data shapes)"""
     fraction: float = 1.0
     """share of the labelled images that is used, in (0, 1]; nested: the 5 % set lies inside the 10 % set of the same seed"""
     image_ids: str | None = None
-    """a list of labelled images instead of --fraction: a file that a run left under fractions/, or one fold of Unbiased Teacher's
-    lists as COCO_supervision.txt:PERCENT:FOLD"""
+    """a list of labelled images instead of --fraction: a file that a run left under fractions/; detection: one fold of Unbiased
+    Teacher's lists as COCO_supervision.txt:PERCENT:FOLD; segmentation: a published text file of 1/2 to 1/16 of the photos"""
 
     # ---- arms -----------------------------------------------------------------------------------------------------------------
     starts: tuple[str, ...] = ("random", "imagenet")
@@ -63,16 +65,16 @@ class Recipe:
     """any timm convolutional network with feature maps at the strides of the pyramid"""
     image_size: int = 640
     """side of the square input in pixels"""
-    min_level: int = 3
-    """finest pyramid level (stride 2**level)"""
-    max_level: int = 7
-    """coarsest pyramid level; above 5 by stride-2 convolutions"""
+    neck: Literal["fpn", "nasfpn"] = "fpn"
+    """feature pyramid: fpn, or nasfpn (levels 3 to 7; the paper's for segmentation)"""
+    neck_repeats: int = 7
+    """how often NAS-FPN's cell is stacked"""
+    neck_separable: bool = False
+    """depthwise separable convolutions in NAS-FPN"""
     channels: int = 256
     """channels of the pyramid and of the heads"""
     head_depth: int = 4
     """3x3 convolutions before each predictor"""
-    anchor_scale: float = 4.0
-    """anchor side over stride (official: 4)"""
     drop_path: float = 0.0
     """stochastic depth rate of the backbone"""
     bn_momentum: float = 0.1
@@ -104,23 +106,9 @@ class Recipe:
     precision: Literal["no", "bf16", "fp16"] | None = None
     """mixed precision; default: as `accelerate launch --mixed_precision` says"""
 
-    # ---- losses (official constants, paper.md 2.2) -----------------------------------------------------------------------------
-    focal_alpha: float = 0.25
-    """focal loss: weight of objects against background"""
-    focal_gamma: float = 1.5
-    """focal loss: focus on hard anchors"""
-    huber_delta: float = 0.1
-    """Huber loss on encoded box offsets: quadratic below"""
-    box_weight: float = 50.0
-    """weight of the box loss"""
-
     # ---- self-training --------------------------------------------------------------------------------------------------------
-    pseudo_threshold: float | Literal["auto"] = 0.5
-    """keep detections with at least this score; `auto`: the score at which boxes an image match the human labels'"""
-    pseudo_ignore: float | None = None
-    """detections between this score and the threshold are neither object nor background; default: they are background"""
-    pseudo_empty: Literal["drop", "keep"] = "drop"
-    """pool images in which the teacher finds nothing: left out, or used as background"""
+    pseudo_threshold: float = 0.5
+    """least score of a pseudo-label (the paper: 0.5)"""
     pseudo_ratio: float = 1.0
     """pseudo-labelled images per labelled image in a student's batch (paper: 1)"""
     alpha: float = 1.0
@@ -137,12 +125,6 @@ class Recipe:
     """steps between evaluations of the averaged weights on the val split (the learning curve)"""
     eval_batch: int = 16
     """images a forward pass in evaluation and pseudo-labelling, a process"""
-    score_threshold: float = 0.05
-    """least score of a detection in evaluation"""
-    nms: float = 0.5
-    """IoU above which the weaker of two boxes of a class is dropped, in evaluation and pseudo-labelling"""
-    evaluator: Literal["fast", "pycocotools"] = "fast"
-    """faster-coco-eval, or the reference it is tested against"""
 
     # ---- this run: nothing below changes a result ---------------------------------------------------------------------------------
     out: str = "runs"
@@ -156,19 +138,21 @@ class Recipe:
     track: tuple[str, ...] = ()
     """accelerate trackers, e.g. tensorboard (pip install selftrain[track])"""
 
-    @property
-    def levels(self) -> tuple[int, ...]:
-        return tuple(range(self.min_level, self.max_level + 1))
-
     def peak_lr(self) -> float:
         return self.lr * self.batch_size / self.lr_batch
 
+    @property
+    def label_source(self) -> str:
+        """Which human labels, where a data set has several kinds."""
+        return "train"
+
+    @property
+    def brings_pool(self) -> bool:
+        """Whether the data set holds a pool of its own."""
+        return self.data == "shapes"
+
     def check(self) -> "Recipe":
         """Refuse contradictions before anything is loaded; the message names the options."""
-        def refuse(when: bool, why: str) -> None:
-            if when:
-                raise UserError(why)
-
         refuse(not 0 < self.fraction <= 1, f"--fraction {self.fraction} is not in (0, 1]; 10 % is 0.1")
         refuse(self.image_ids is not None and self.fraction != 1, "--image-ids and --fraction both say which images are labelled; give one of them")
         refuse(self.steps < 1, f"--steps {self.steps} trains nothing; give at least 1")
@@ -179,44 +163,27 @@ class Recipe:
                    f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, checkpoint:FILE")
         refuse(self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
                "--weights is one file, but --starts names both imagenet and imagenet++: the two arms would be one; name one of them")
-        refuse(not 0 < self.score_threshold < 1, f"--score-threshold {self.score_threshold} is not in (0, 1)")
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
-        refuse(self.self_training and not self.unlabeled and self.data != "shapes",
+        refuse(self.self_training and not self.unlabeled and not self.brings_pool,
                "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, or say --no-self-training")
         refuse("rest" in self.unlabeled and len(self.unlabeled) > 1, "--unlabeled rest does not mix with folders; give one or the other")
         refuse("rest" in self.unlabeled and self.fraction == 1 and self.image_ids is None and self.self_training,
                "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos")
-        refuse(not 2 <= self.min_level <= 5 or not self.min_level <= self.max_level <= 8,
-               f"--min-level {self.min_level} --max-level {self.max_level}: the finest level lies in 2..5, the coarsest between it and 8")
-        if self.pseudo_ignore is not None and self.pseudo_threshold != "auto":
-            refuse(not 0 < self.pseudo_ignore < self.pseudo_threshold,
-                   f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 and --pseudo-threshold {self.pseudo_threshold}")
-        for option in ("pseudo_threshold", "pseudo_ignore"):
-            value = getattr(self, option)
-            refuse(isinstance(value, float) and self.self_training and value < self.score_threshold,
-                   f"--{option.replace('_', '-')} {value} lies below --score-threshold {self.score_threshold}, under which nothing is detected; lower that as well")
-        if self.pseudo_threshold != "auto":
-            refuse(not 0 < self.pseudo_threshold < 1, f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1), nor auto")
+        refuse(isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1, f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)")
         refuse(self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training")
         refuse(self.rounds > 1 and not self.self_training, "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two")
         refuse(self.warmup_steps >= self.steps, f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}")
         refuse(self.pseudo_ratio <= 0, f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training")
-        refuse(self.data == "shapes" and any((self.train_json, self.val_json, self.test_json, self.train_images, self.val_images, self.test_images)),
-               "--train-json and its like name files under --data DIR, but --data is the generated set; give --data DIR")
-        for option in ("batch_size", "accumulate", "eval_every", "eval_batch", "save_every", "image_size", "channels"):
+        for option in ("batch_size", "accumulate", "eval_every", "eval_batch", "save_every", "image_size", "channels", "neck_repeats"):
             refuse(getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1")
         return self
 
 
-# What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
-NOT_IDENTITY = {"name", "data", "unlabeled", "train_json", "val_json", "test_json", "train_images", "val_images", "test_images", "shapes", "image_ids",
-                "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track"}
-STUDENT_ONLY = {"pseudo_threshold", "pseudo_ignore", "pseudo_empty", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
-
-
 def identity(recipe: Recipe, *, student: bool) -> dict:
     """The fields that decide a cell's result, as plain json.  Data, weights and labels enter a cell by their own hashes."""
-    left_out = NOT_IDENTITY | (set() if student else STUDENT_ONLY) | (set() if recipe.policy == "S4" else {"magnitude", "randaugment_ops"})
+    left_out = recipe.NOT_IDENTITY | (set() if student else recipe.STUDENT_ONLY)
+    left_out |= set() if recipe.policy == "S4" else {"magnitude", "randaugment_ops"}
+    left_out |= set() if recipe.neck == "nasfpn" else {"neck_repeats", "neck_separable"}
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in left_out}
 
 

@@ -120,9 +120,11 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
     if cell.teacher:
         teacher = load_final(task, cell.teacher).to(accelerator.device, memory_format=torch.channels_last)
         teacher_hash = checkpoint.weights_hash(teacher.state_dict())
+        if note := task.announce_labels(splits.pool):
+            say(note)
         labels, labelling, label_seconds = label_pool(engine, task, recipe, teacher, teacher_hash, splits.pool, splits.train, cell.teacher.folder,
                                                       f"{cell.teacher.arm}: label the pool")
-        say(describe_labels(labelling))
+        say(task.describe_labels(labelling))
         labelling |= {"teacher": teacher_hash, "teacher_cell": cell.teacher.key}
         streams.append(Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed))
     model, origin = fresh_model(task, recipe, "random" if cell.teacher and recipe.student_start == "random" else cell.start, recipe.weights)
@@ -143,7 +145,7 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
         "key": cell.key, "arm": cell.arm, "start": cell.start, "round": cell.round, "origin": origin, "recipe": recipe.name,
         "settings": identity(recipe, student=cell.teacher is not None), "split": splits.test_name, "metric": task.metric, "metrics": scores,
         "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
-        "labelled_images": len(splits.train), "pseudo_labels": labelling,
+        "labelled_images": len(splits.train), "labels": recipe.label_source, "pseudo_labels": labelling,
         "hashes": {"data": splits.hash, "val": splits.val.hash, "test": splits.test.hash, "train": splits.train.hash, "pool": cell.pool, "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": record.source_hash()},
         "measured": {"seconds": state.seconds + label_seconds, "label_seconds": label_seconds, "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
                      "precision": accelerator.mixed_precision},
@@ -155,16 +157,3 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return record.read(cell.folder / "record.json")
-
-
-def describe_labels(report: dict) -> str:
-    """What the teacher put on the pool, for a person to judge it by."""
-    lines = [f"pseudo-labels at score >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['boxes']} boxes, "
-             f"{report['boxes_per_image']:.2f} an image (human labels: {report['human_boxes_per_image']:.2f})"
-             + (f", {report['ignored_boxes']} uncertain ones ignored" if report["ignored_boxes"] else "")]
-    per_class = sorted(report["boxes_per_class"].items(), key=lambda item: -item[1])
-    shown = [f"{name} {count} in {report['images_per_class'][name]}" for name, count in per_class[:12]]
-    lines.append(f"boxes in images of each class: {', '.join(shown)}{', ...' if len(per_class) > 12 else ''}")
-    if "precision" in report:
-        lines.append(f"against the pool's hidden labels (IoU 0.5): precision {report['precision']:.2f}, recall {report['recall']:.2f}")
-    return "\n".join(lines)

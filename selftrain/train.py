@@ -211,13 +211,13 @@ class Trainer:
         totals = torch.cat([parts.detach(), counts.sum()[None].to(parts.dtype)])
         if accelerator.num_processes > 1:
             totals = accelerator.reduce(totals, "sum")
-        human_sum, pseudo_sum, positives = totals.tolist()
+        human_sum, pseudo_sum, count = totals.tolist()
         scale = accelerator.num_processes  # DistributedDataParallel averages gradients over processes; these losses are sums
         if len(self.streams) == 1:
-            normaliser = positives + 1
+            normaliser = count + 1
             return parts[0] * (scale / normaliser), human_sum / normaliser
         ratio = self.streams[1].batch / self.streams[0].batch
-        normaliser = positives / (1 + ratio) + 1           # per labelled batch, as in the supervised arm
+        normaliser = count / (1 + ratio) + 1           # per labelled batch, as in the supervised arm
         human_loss, pseudo_loss = human_sum / normaliser, pseudo_sum / (ratio * normaliser)
         if not math.isfinite(human_loss + pseudo_loss):
             return parts.sum(), math.nan
@@ -263,10 +263,10 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
 
-def predict(engine: Engine, task: Task, model: nn.Module, photos: Photos, recipe: Recipe, title: str, items: list[int],
-            done: Callable[[int, dict[int, Any]], None]) -> None:
-    """Predictions of the eval batches `items`, dealt out over the processes; `done(item, {image index: prediction})` on the
-    process that made them.  A batch holds the same images whatever the number of processes.  Raises Stopped."""
+def predict(engine: Engine, task: Task, what: Callable[[nn.Module, Batch], list], model: nn.Module, photos: Photos, recipe: Recipe, title: str,
+            items: list[int], done: Callable[[int, dict[int, Any]], None]) -> None:
+    """`what` (task.assess or task.label) of the eval batches `items`, dealt out over the processes; `done(item, {image index: found})`
+    on the process that found it.  A batch holds the same images whatever the number of processes.  Raises Stopped."""
     accelerator = engine.accelerator
     mine = items[accelerator.process_index :: accelerator.num_processes]
     batches = loader(EvalBatches(photos, recipe.eval_batch, task.prepare, task.collate), mine, recipe.workers)
@@ -278,7 +278,7 @@ def predict(engine: Engine, task: Task, model: nn.Module, photos: Photos, recipe
             if n < len(mine):
                 batch = _to(next(batches), accelerator.device)
                 model = task.for_prediction(model, batch) if n == 0 else model
-                done(mine[n], dict(zip(batch["indices"], task.predict(model, batch), strict=True)))
+                done(mine[n], dict(zip(batch["indices"], what(model, batch), strict=True)))
                 seen += len(batch["indices"]) * accelerator.num_processes
             bar.update(min(len(items), (n + 1) * accelerator.num_processes), seen)
             engine.stop.check()  # every process, busy or not, or the others would wait for it
@@ -288,7 +288,7 @@ def evaluate(engine: Engine, task: Task, model: nn.Module, dataset: Photos, reci
     """Metrics of `model` on `dataset`; the same on every process, every image counted once."""
     mine: dict[int, Any] = {}
     items = list(range(-(-len(dataset) // recipe.eval_batch)))
-    predict(engine, task, model, dataset, recipe, title, items, lambda _, found: mine.update(found))
+    predict(engine, task, task.assess, model, dataset, recipe, title, items, lambda _, found: mine.update(found))
     gathered = gather_object([mine])
     if engine.accelerator.num_processes == 1:
         return task.score(mine, dataset)

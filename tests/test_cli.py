@@ -1,24 +1,30 @@
 """The commands as a person types them: mistakes are refused with the cure, the demo runs through `accelerate launch`."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from coco import parse
+from pascal import parse as parse_pascal
 
+from selftrain.data.shapes import Shapes, generate
 from selftrain.errors import UserError
-from selftrain.recipe import NOT_IDENTITY, STUDENT_ONLY, Recipe, digest, identity
+from selftrain.recipe import digest, identity
+from selftrain.tasks.detection import DetectionRecipe
+from selftrain.tasks.segmentation import SegmentationRecipe
 from tables import arms_markdown, arms_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def coco(*arguments: str, cwd: Path, launcher: bool = False) -> subprocess.CompletedProcess:
+def run(name: str, *arguments: str, cwd: Path, launcher: bool = False) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"] if launcher else [sys.executable]
-    return subprocess.run([*command, str(ROOT / "benchmarks" / "coco.py"), *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([*command, str(ROOT / "benchmarks" / f"{name}.py"), *arguments], cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -40,6 +46,19 @@ def test_contradictions_are_refused_with_the_cure(arguments, words):
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("arguments, words", [
+    (["mini", "--data", "x"], "--unlabeled DIR"),
+    (["--teacher-scales", "0"], "--teacher-scales 0.0: give one or more from 0.1 to 4"),
+    (["--protocol", "train_aug"], "--protocol train_aug needs PASCAL's coarse masks"),
+    (["mini", "--data", "x", "--protocol", "train+pseudo_aug", "--unlabeled", "y"], "drop --unlabeled"),
+    (["--fraction", "10"], "10 % is 0.1"),
+])
+def test_contradictions_in_segmentation_are_refused_with_the_cure(arguments, words):
+    with pytest.raises(UserError) as error:
+        parse_pascal(arguments)
+    assert words in str(error.value)
+
+
 def test_an_unknown_option_is_refused_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit) as stop:
         parse(["mini", "--bach-size", "4"])
@@ -52,14 +71,16 @@ def test_an_impossible_value_is_refused_with_the_possible_ones(capsys):
     assert "S1" in capsys.readouterr().err
 
 
-def test_help_explains_every_field(capsys):
+@pytest.mark.parametrize("program, recipe, words", [(parse, DetectionRecipe, ("neither object nor background", "accelerate launch benchmarks/coco.py")),
+                                                    (parse_pascal, SegmentationRecipe, ("fine masks", "accelerate launch benchmarks/pascal.py"))])
+def test_help_explains_every_field(capsys, program, recipe, words):
     with pytest.raises(SystemExit) as stop:
-        parse(["--help"])
+        program(["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert stop.value.code == 0
-    for field in Recipe.__dataclass_fields__:
+    for field in (field.name for field in fields(recipe)):
         assert f"--{field.replace('_', '-')}" in text, field
-    assert "neither object nor background" in text and "accelerate launch benchmarks/coco.py" in text
+    assert all(word in text for word in words)
 
 
 def test_every_option_reaches_the_recipe():
@@ -78,30 +99,34 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
     assert identity(parse(["--policy", "S4", "--magnitude", "5"]), student=False) != identity(parse(["--policy", "S4"]), student=False)
     other = parse(["--alpha", "2"])  # the teacher does not know of it
     assert identity(one, student=False) == identity(other, student=False) and identity(one, student=True) != identity(other, student=True)
-    assert NOT_IDENTITY | STUDENT_ONLY <= set(Recipe.__dataclass_fields__)
+    for recipe in (DetectionRecipe, SegmentationRecipe):
+        assert recipe.NOT_IDENTITY | recipe.STUDENT_ONLY <= {field.name for field in fields(recipe)}
 
 
-def test_a_missing_layout_shows_the_expected_tree(tmp_path):
+@pytest.mark.parametrize("name, words", [("coco", ("annotations", "instances_train2017.json", "--train-json")), ("pascal", ("JPEGImages", "SegmentationClass", "train"))])
+def test_a_missing_layout_shows_the_expected_tree(name, words, tmp_path):
     (tmp_path / "photos").mkdir()
-    done = coco("mini", "--data", "photos", "--no-self-training", cwd=tmp_path)
+    done = run(name, "mini", "--data", "photos", "--no-self-training", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    for word in ("error:", "annotations", "instances_train2017.json", "--train-json"):
+    for word in ("error:", *words):
         assert word in done.stderr
 
 
-def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(tmp_path):
+@pytest.mark.parametrize("name, own, stages", [("coco", ["--score-threshold", "0.001"], ("pseudo-labels at score", "precision")),
+                                               ("pascal", ["--pseudo-threshold", "0.1"], ("pseudo-masks at probability", "pixels right"))])
+def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(name, own, stages, tmp_path):
     short = ["--steps", "12", "--warmup-steps", "2", "--batch-size", "4", "--eval-every", "4", "--shapes.train", "20", "--shapes.val", "10", "--shapes.test", "10",
-             "--shapes.unlabeled", "24", "--score-threshold", "0.001"]
-    first = coco(*short, cwd=tmp_path, launcher=True)
+             "--shapes.unlabeled", "24", *own]
+    first = run(name, *short, cwd=tmp_path, launcher=True)
     assert first.returncode == 0, first.stderr[-3000:]
-    folder = next((tmp_path / "runs").glob("demo-*"))
+    folder = next((tmp_path / "runs").glob("*demo-*"))
     records = json.loads((folder / "records.json").read_text())
     assert sorted(r["arm"] for r in records) == ["imagenet", "imagenet + self-training", "random", "random + self-training"]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG") and all(r["split"] == "test" for r in records)
-    for stage in ("estimate:", "label the pool", "pseudo-labels at score", "precision", "learning rate"):
+    for stage in ("estimate:", "label the pool", "learning rate", *stages):
         assert stage in first.stdout, stage
     began = time.monotonic()
-    again = coco(*short, cwd=tmp_path)
+    again = run(name, *short, cwd=tmp_path)
     assert again.returncode == 0 and time.monotonic() - began < 60
     assert "finished" in again.stdout and "step" not in again.stdout.split("finished")[-1].replace("steps", "")
     assert first.stdout.split("test split")[-1] == again.stdout.split("test split")[-1]  # the same table
@@ -111,14 +136,46 @@ def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(tmp_path):
 
 def test_one_real_step_of_the_papers_network(tmp_path):
     """EfficientNet-B7 at 640 px: a step at batch 1, then its evaluation and its record."""
-    from selftrain.data.shapes import Shapes, generate
     generate(tmp_path / "data", Shapes(train=2, val=1, test=1, unlabeled=0), workers=1)
-    done = coco("paper", "--data", "data", "--starts", "random", "--no-self-training", "--steps", "1", "--warmup-steps", "0", "--batch-size", "1", "--workers", "0",
+    done = run("coco", "paper", "--data", "data", "--starts", "random", "--no-self-training", "--steps", "1", "--warmup-steps", "0", "--batch-size", "1", "--workers", "0",
                 "--ema", "0", "--eval-batch", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads(next((tmp_path / "runs").rglob("record.json")).read_text())
     assert record["steps"] == 1 and record["settings"]["backbone"] == "tf_efficientnet_b7" and record["settings"]["image_size"] == 640
     assert "learning rate 0.00125 = 0.32 x 1 / 256" in done.stdout
+
+
+def test_one_real_step_of_the_papers_segmenter(tmp_path):
+    """EfficientNet-B7 with seven NAS-FPN cells at 512 px: a step at batch 2 (P7 is 4 x 4), its evaluation and its record."""
+    generate(tmp_path / "data", Shapes(train=2, val=1, test=1, unlabeled=0), workers=1, layout="voc")
+    done = run("pascal", "paper", "--data", "data", "--starts", "random", "--no-self-training", "--steps", "1", "--warmup-steps", "0", "--batch-size", "2", "--workers", "0",
+               "--ema", "0", "--eval-batch", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads(next((tmp_path / "runs").rglob("record.json")).read_text())
+    assert record["settings"]["neck_repeats"] == 7 and record["settings"]["image_size"] == 512 and record["metric"] == "mIoU"
+    assert "learning rate 0.000625 = 0.08 x 2 / 256" in done.stdout
+
+
+def test_a_list_of_papers_and_hidden_coarse_labels(tmp_path):
+    """--image-ids with a published list, and --protocol train+pseudo_aug, end to end on a tiny VOCdevkit with coarse masks."""
+    generate(tmp_path / "data", Shapes(train=12, val=6, test=6, unlabeled=12), workers=1, layout="voc")
+    root = tmp_path / "data" / "VOC2012"
+    lists = root / "ImageSets" / "Segmentation"
+    aug = lists.joinpath("train.txt").read_text().split() + lists.joinpath("unlabeled.txt").read_text().split()
+    lists.joinpath("train_aug.txt").write_text("\n".join(aug))
+    shutil.copytree(root / "SegmentationClass", root / "SegmentationClassAug")
+    few = ["mini", "--data", "data", "--image-size", "65", "--starts", "random", "--steps", "3", "--warmup-steps", "0", "--batch-size", "4", "--eval-every", "3",
+           "--workers", "0", "--pseudo-threshold", "0.1", "--teacher-scales", "1", "--neck-repeats", "1"]
+    done = run("pascal", *few, "--protocol", "train+pseudo_aug", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "12 images with train labels" in done.stdout and "pool 12 photos" in done.stdout and "against the pool's hidden labels" in done.stdout
+    (tmp_path / "half.txt").write_text("\n".join(f"JPEGImages/{s}.jpg SegmentationClass/{s}.png" for s in aug[:6]))
+    done = run("pascal", *few, "--image-ids", "half.txt", "--unlabeled", "rest", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "6 images with train labels (listed)" in done.stdout and "pool 6 photos" in done.stdout
+    (tmp_path / "half.txt").write_text(aug[-1])
+    done = run("pascal", *few, "--image-ids", "half.txt", "--unlabeled", "rest", cwd=tmp_path)
+    assert done.returncode == 1 and "train_aug" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_table_bills_a_student_for_its_teacher():

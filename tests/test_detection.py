@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes import RECIPES
+from recipes import COCO
 from selftrain.data.coco import CocoDataset
 from selftrain.data.pool import Pool
 from selftrain.errors import UserError
@@ -113,10 +113,10 @@ def labelled(tmp_path):
     human = dataset(np.random.default_rng(0), images=10, crowd=0.0)
 
     def label(**options):
-        task = Detection(replace(RECIPES["demo"](), **options), human.class_names)
+        task = Detection(replace(COCO["demo"](), **options), human.class_names)
         parts = [tmp_path / "part-b.npz", tmp_path / "part-a.npz"]  # parts in any order give the same file
-        task.write_part(parts[0], {i: predictions[i] for i in (2, 3)}, 1.0)
-        task.write_part(parts[1], {i: predictions[i] for i in (0, 1)}, 1.0)
+        task.write_part(parts[0], pool, {i: predictions[i] for i in (2, 3)}, 1.0)
+        task.write_part(parts[1], pool, {i: predictions[i] for i in (0, 1)}, 1.0)
         report = task.write_labels(tmp_path / "labels.json", parts, pool, human, {"teacher": "t"})
         return report, task.read_labels(tmp_path / "labels.json", pool)
     return label
@@ -154,14 +154,14 @@ def test_a_teacher_that_finds_nothing_stops_with_advice(labelled):
 
 def test_pseudo_labels_of_other_classes_are_refused(labelled, tmp_path):
     labelled(pseudo_threshold=0.5)
-    other = Detection(RECIPES["demo"](), ("b", "a", "c"))
+    other = Detection(COCO["demo"](), ("b", "a", "c"))
     with pytest.raises(UserError, match="labels.json"):
         other.read_labels(tmp_path / "labels.json", Pool(folder=tmp_path, names=np.array([b"p0.jpg"]), sizes=np.ones(1, np.int64), hash=""))
 
 
 def test_batches_pad_to_the_fullest_image():
     from augment import Sample
-    task = Detection(RECIPES["demo"](), ("a", "b"))
+    task = Detection(COCO["demo"](), ("a", "b"))
     image = np.zeros((8, 8, 3), np.uint8)
     one = Sample(image, np.array([[0, 0, 4, 4]], np.float32), np.array([1]), np.array([True]))
     many = Sample(image, np.tile(np.array([[1, 1, 5, 5]], np.float32), (130, 1)), np.zeros(130, np.int64), np.zeros(130, bool))

@@ -1,5 +1,6 @@
 """Real processes, really killed: the same command afterwards ends where an uninterrupted run ends, bit for bit."""
 
+import importlib
 import json
 import os
 import random
@@ -16,18 +17,23 @@ import torch
 from selftrain.data.shapes import Shapes, generate
 
 ROOT = Path(__file__).resolve().parent.parent
-COCO = ROOT / "benchmarks" / "coco.py"
 SMALL = ["demo", "--starts", "random", "--steps", "6", "--warmup-steps", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "0.01", "--lr-batch", "4",
-         "--eval-every", "3", "--eval-batch", "4", "--save-every", "2", "--channels", "16", "--head-depth", "1", "--score-threshold", "0.001",
-         "--drop-path", "0.2", "--policy", "S4"]
+         "--eval-every", "3", "--eval-batch", "4", "--save-every", "2", "--channels", "16", "--head-depth", "1", "--drop-path", "0.2", "--policy", "S4"]
+OWN = {"coco": ["--score-threshold", "0.001"], "pascal": ["--neck-repeats", "1", "--pseudo-threshold", "0.1", "--teacher-scales", "0.5", "1"]}
+
+
+@pytest.fixture(scope="module", params=["coco", "pascal"])
+def benchmark(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
-    """A small data set, and the options of a run of two cells on it: teacher, labelling, student in a few seconds."""
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate(root, Shapes(train=24, val=12, test=12, unlabeled=40, difficulty=0.0), workers=1)
-    return [*SMALL, "--data", str(root), "--unlabeled", str(root / "unlabeled2017")]
+def arguments(benchmark, tmp_path_factory):
+    """The program, a small data set, and the options of a run of two cells on it: teacher, labelling, student in a few seconds."""
+    root, pool = tmp_path_factory.mktemp("data") / "shapes", tmp_path_factory.mktemp("pool") / "shapes"
+    generate(root, Shapes(train=24, val=12, test=12, unlabeled=0, difficulty=0.0), workers=1, layout="voc" if benchmark == "pascal" else "coco")
+    generate(pool, Shapes(train=0, val=0, test=0, unlabeled=40, difficulty=0.0), workers=1)
+    return [benchmark, *SMALL, *OWN[benchmark], "--data", str(root), "--unlabeled", str(pool / "unlabeled2017")]
 
 
 def interrupt(trials: list[dict], arguments: list[str], folder: Path) -> list[dict]:
@@ -44,7 +50,7 @@ def products(out: Path) -> dict[str, object]:
         name = str(path.relative_to(out))
         if path.name == "final.pt":
             found[name] = {k: v.numpy().tobytes() for k, v in torch.load(path)["model"].items()}
-        elif path.name.startswith("labels-"):
+        elif path.name.startswith("labels-") or path.parent.name == "masks":
             found[name] = path.read_bytes()
         elif path.name == "record.json":
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "measured"}
@@ -52,12 +58,13 @@ def products(out: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(arguments, tmp_path_factory):
+def uninterrupted(arguments, benchmark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
     result, = interrupt([{"out": str(folder / "out")}], arguments, folder)
     assert result["first"] == 0, (folder / "out.log").read_text()[-3000:]
     whole = products(folder / "out")
-    assert len(whole) == 5  # two cells' weights and records, one label file
+    masks = sum("masks/" in name for name in whole)
+    assert len(whole) == 5 + masks and masks == (40 if benchmark == "pascal" else 0)  # two cells' weights and records, one label file
     assert not list((folder / "out").rglob("last.pt")) and not list((folder / "out").rglob("*.tmp"))
     return whole, result["counts"]
 
@@ -88,9 +95,13 @@ def test_sigterm_saves_at_once_and_exits_143(arguments, uninterrupted, tmp_path)
         assert products(Path(trial["out"])) == whole
 
 
+def program(name: str) -> str:
+    return str(ROOT / "benchmarks" / f"{name}.py")
+
+
 def launch(*arguments: str, log: Path, options: tuple[str, ...] = ("--num_processes", "1")) -> subprocess.Popen:
-    """`accelerate launch benchmarks/coco.py ...` in a process group of its own."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", *options, str(COCO), *arguments]
+    """`accelerate launch benchmarks/coco.py ...` in a process group of its own; the first argument is the program."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options, program(arguments[0]), *arguments[1:]]
     return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True)
 
 
@@ -114,13 +125,15 @@ def test_killing_the_launcher_stops_its_child_with_everything_saved(arguments, u
     assert products(out) == uninterrupted[0]
 
 
-def test_two_processes_are_one(arguments, tmp_path):
+def test_two_processes_are_one(arguments, benchmark, tmp_path):
     """Same global batches, hence weights far nearer to one process's than training moved them; one teacher, one set of labels."""
-    # Stochastic depth draws by process, and an average would hide a wrong step.  Two steps: a batch norm over four images doubles a
-    # rounding error every half step, so that after six steps networks apart by 1e-6 would be apart by 4 %.
-    steady = [*arguments, "--drop-path", "0", "--ema", "0", "--steps", "2", "--warmup-steps", "0", "--out"]
+    # Stochastic depth draws by process, and an average would hide a wrong step.  Few steps: a batch norm over four images doubles a
+    # rounding error every half step, so that after six steps networks apart by 1e-6 would be apart by 4 %.  Segmentation goes through
+    # maps of one cell: at random weights 1e-7 changes its first gradient by 1 % already, at ImageNet's by 0.1 %.
+    start, steps = ("imagenet", "1") if benchmark == "pascal" else ("random", "2")
+    steady = [*arguments, "--starts", start, "--drop-path", "0", "--ema", "0", "--steps", steps, "--warmup-steps", "0", "--out"]
     one, two = tmp_path / "one", tmp_path / "two"
-    done = subprocess.run([sys.executable, str(COCO), *steady, str(one)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, program(benchmark), *steady[1:], str(one)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
     def run_two(*options: str) -> None:
@@ -132,9 +145,9 @@ def test_two_processes_are_one(arguments, tmp_path):
         path = next(p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student"))
         assert json.loads((path.parent / "record.json").read_text())["measured"]["hardware"]["processes"] == 2
         a, b = (torch.load(out / path.relative_to(two))["model"] for out in (one, two))
-        start = initial_weights(path)  # the trainable ones
-        moved = sum((a[k] - w).pow(2).sum() for k, w in start.items()) ** 0.5
-        apart = sum((a[k] - b[k]).pow(2).sum() for k in start) ** 0.5
+        before = initial_weights(benchmark, start, path)  # the trainable ones
+        moved = sum((a[k] - w).pow(2).sum() for k, w in before.items()) ** 0.5
+        apart = sum((a[k] - b[k]).pow(2).sum() for k in before) ** 0.5
         assert apart < 0.01 * moved and moved > 0.001, (apart, moved)
 
     run_two("--no-self-training")
@@ -145,20 +158,21 @@ def test_two_processes_are_one(arguments, tmp_path):
     run_two()
     compare("student")
     labels = [next(out.rglob("labels-*.json")).read_bytes() for out in (one, two)]
-    assert labels[0] == labels[1] and len(json.loads(labels[0])["annotations"]) > 10
+    assert labels[0] == labels[1] and len(json.loads(labels[0]).get("annotations", "") or json.loads(labels[0])["masks"]) > 10
+    masks = [{p.name: p.read_bytes() for p in out.rglob("masks/*.png")} for out in (one, two)]
+    assert masks[0] == masks[1] and len(masks[0]) == (40 if benchmark == "pascal" else 0)
 
 
-def initial_weights(final: Path) -> dict[str, torch.Tensor]:
-    from coco import parse
+def initial_weights(benchmark: str, start: str, final: Path) -> dict[str, torch.Tensor]:
     from selftrain import rounds
-    from selftrain.tasks.detection import Detection
-    recipe = parse([*SMALL, "--drop-path", "0"])
+    made = importlib.import_module(benchmark).BENCHMARK
+    recipe = made.parse([*SMALL, *OWN[benchmark], "--drop-path", "0"])
     classes = tuple(json.loads((final.parent / "record.json").read_text())["metrics"]["per_class"])
-    return dict(rounds.fresh_model(Detection(recipe, classes), recipe, "random", None)[0].named_parameters())
+    return dict(rounds.fresh_model(made.task(recipe, classes), recipe, start, None)[0].named_parameters())
 
 
 def test_unlaunchable_cpu_processes_are_refused_not_run_as_one(tmp_path):
     """accelerate's own launcher would start one process and say nothing."""
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-    done = subprocess.run([sys.executable, str(COCO)], env=env, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, program("coco")], env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and "torchrun" in done.stderr

@@ -13,7 +13,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
-from recipes import RECIPES
+from recipes import COCO
 from selftrain.errors import UserError
 from selftrain.models.anchors import BACKGROUND, IGNORED, cell_anchors, grid_anchors, match
 from selftrain.models.backbone import Backbone
@@ -226,7 +226,7 @@ def test_heads_start_at_one_percent_and_norm_each_level_by_itself():
 
 def test_paper_recipe_builds_efficientnet_b7_at_640():
     """paper.md 6.3 (channels), 7 (66.35 M parameters with the classifier of 2.56 M), 1.10 (P3-P7, 9 anchors)."""
-    recipe = RECIPES["paper"]()
+    recipe = COCO["paper"]()
     assert (recipe.optimizer, recipe.lr, recipe.batch_size, recipe.weight_decay, recipe.warmup_steps) == ("sgd", 0.32, 256, 1e-4, 1000)
     with torch.device("meta"):
         task = Detection(recipe, tuple(f"class{k}" for k in range(80)))

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from recipes import RECIPES
+from recipes import COCO
 from selftrain import rounds, starts
 from selftrain.errors import UserError
 from selftrain.recipe import identity
@@ -19,7 +19,7 @@ LITE = "tf_efficientnet_lite0"
 
 @pytest.fixture(scope="module")
 def recipe():
-    return RECIPES["demo"]()
+    return COCO["demo"]()
 
 
 @pytest.fixture(scope="module")

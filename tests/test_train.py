@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from augment import Sample
-from recipes import RECIPES
+from recipes import COCO
 from selftrain import checkpoint
 from selftrain.data.loader import Stream
 from selftrain.errors import UserError
@@ -64,7 +64,7 @@ class Brightness:
     def for_prediction(self, model, batch):
         return model
 
-    def predict(self, model, batch):
+    def assess(self, model, batch):
         return model(batch["images"].float() / 255).squeeze(1).tolist()
 
     def score(self, predictions, dataset):
@@ -78,7 +78,7 @@ def engine():
 
 
 def recipe(**options):
-    return replace(RECIPES["demo"](), **(dict(steps=8, warmup_steps=2, batch_size=4, eval_every=4, save_every=2, workers=0, lr=0.01, lr_batch=4) | options))
+    return replace(COCO["demo"](), **(dict(steps=8, warmup_steps=2, batch_size=4, eval_every=4, save_every=2, workers=0, lr=0.01, lr_batch=4) | options))
 
 
 def trainer(engine, folder, r, *levels, task=None, key="cell"):
@@ -92,7 +92,7 @@ def trainer(engine, folder, r, *levels, task=None, key="cell"):
 
 def test_learning_rate_is_the_papers():
     """paper.md 1.10: 0.0032 -> 0.32 over 1000 steps at a batch of 256, then cosine to zero; linear in the batch."""
-    paper = RECIPES["paper"]()
+    paper = COCO["paper"]()
     assert learning_rate(paper, 0) == pytest.approx(0.0032) and learning_rate(paper, 1000) == pytest.approx(0.32)
     assert learning_rate(paper, 500) == pytest.approx((0.0032 + 0.32) / 2)
     assert learning_rate(paper, (1000 + paper.steps) // 2) == pytest.approx(0.16) and learning_rate(paper, paper.steps) == pytest.approx(0, abs=1e-9)

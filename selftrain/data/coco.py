@@ -5,7 +5,6 @@ megabytes and stay shared.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from augment.sample import Sample
 from selftrain.data import cocojson
+from selftrain.data.dataset import Labelled, class_difference
 from selftrain.data.image import read_bytes, read_image
 from selftrain.data.layout import CocoLayout, find_layout
 from selftrain.errors import UserError
@@ -26,7 +26,7 @@ _ROUNDING = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class CocoDataset:
+class CocoDataset(Labelled):
     """N images and their M boxes; image i owns the boxes `offsets[i]` to `offsets[i + 1]`.
 
     `crowd` marks regions that are neither object nor background: COCO's crowds, and the uncertain boxes of a teacher. Training leaves
@@ -52,18 +52,7 @@ class CocoDataset:
     def __post_init__(self):
         if self.listed is None:
             object.__setattr__(self, "listed", self._objects_per_image())
-        for name, value in list(vars(self).items()):
-            if isinstance(value, np.ndarray):
-                view = value.view()
-                view.setflags(write=False)  # workers share these pages; writing would change the data set for one of them only
-                object.__setattr__(self, name, view)
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def path(self, i: int) -> Path:
-        """The image file of position i."""
-        return self.folder / self.names[i].decode()
+        super().__post_init__()
 
     def labels(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Copies of image i's boxes (n, 4) float32 x1 y1 x2 y2 in pixels, classes (n,) int64, crowd (n,) bool."""
@@ -83,32 +72,15 @@ class CocoDataset:
         boxes, classes, crowd = self.labels(i)
         return Sample(image=image, boxes=boxes, classes=classes, ignore=crowd)
 
-    def subset(self, image_ids: Sequence[int] | np.ndarray) -> "CocoDataset":
-        """The images with these ids, in this data set's order. UserError for an id it does not have, or for no id."""
-        wanted = np.unique(np.asarray(image_ids, np.int64))
-        unknown = wanted[~np.isin(wanted, self.image_ids)]
-        if len(unknown):
-            raise UserError(
-                f"{self.folder}: the data set has no image with id {unknown[0]} ({len(unknown)} of {len(wanted)} ids are unknown). "
-                "The list of ids was made for other data; make it anew for this data set."
-            )
-        if not len(wanted):
-            raise UserError(f"{self.folder}: a subset without any image. Give at least one image id.")
-        if len(wanted) == len(self):
-            return self
-        return self.take(np.flatnonzero(np.isin(self.image_ids, wanted)))
-
     def take(self, positions: np.ndarray) -> "CocoDataset":
         """The images at these positions, in the order given."""
         positions = np.asarray(positions, np.int64)
         counts = self.counts[positions]
         offsets = _offsets(counts)
         rows = np.repeat(self.offsets[positions] - offsets[:-1], counts) + np.arange(offsets[-1])
-        ids = self.image_ids[positions]
-        digest = hashlib.blake2b(self.hash.encode() + ids.astype("<i8").tobytes(), digest_size=8).hexdigest()
         per_image = {name: getattr(self, name)[positions] for name in ("names", "image_ids", "sizes", "listed")}
         per_box = {name: getattr(self, name)[rows] for name in ("boxes", "classes", "crowd", "areas", "scores")}
-        return replace(self, **per_image, **per_box, offsets=offsets, hash=digest)
+        return replace(self, **per_image, **per_box, offsets=offsets, hash=self.hash_of(positions))
 
     @property
     def counts(self) -> np.ndarray:
@@ -172,7 +144,7 @@ def read_coco(json_path: str | Path, folder: str | Path, *, classes: tuple[str, 
     del data  # hundreds of megabytes, not needed while the arrays are put in order
     _refuse(columns, json_path)
     if classes is not None and columns.class_names != tuple(classes):
-        raise UserError(_class_difference(json_path, columns.class_names, tuple(classes)))
+        raise UserError(class_difference(json_path, columns.class_names, tuple(classes)))
 
     by_id = np.argsort(columns.image_ids)
     image_of = by_id[np.searchsorted(columns.image_ids, columns.image_of, sorter=by_id)]  # id -> position
@@ -279,13 +251,3 @@ def repeated(ids: np.ndarray) -> np.ndarray:
     """The values that occur more than once."""
     values, counts = np.unique(ids, return_counts=True)
     return values[counts > 1]
-
-
-def _class_difference(path: Path, found: tuple[str, ...], wanted: tuple[str, ...]) -> str:
-    missing, extra = [c for c in wanted if c not in found], [c for c in found if c not in wanted]
-    if missing or extra:
-        detail = f"missing: {', '.join(missing) or 'none'}; not expected: {', '.join(extra) or 'none'}"
-    else:
-        at = next(i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
-        detail = f"same names in another order: class {at} is {found[at]!r}, expected {wanted[at]!r}"
-    return f"{path}: its {len(found)} classes are not the {len(wanted)} expected ones ({detail}). Use labels with the same categories."

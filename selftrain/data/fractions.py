@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from selftrain.data.coco import CocoDataset
+from selftrain.data.dataset import Labelled, id_bytes
 from selftrain.data.image import read_bytes
 from selftrain.errors import UserError
 from selftrain.files import write_atomic
@@ -18,15 +19,15 @@ from selftrain.seeds import derive
 class Fraction:
     """A list of labelled images as it stands in its file."""
 
-    ids: np.ndarray  # (n,) int64 image ids, ascending
+    ids: np.ndarray  # (n,) int64 or str image ids, ascending
     fraction: float
     seed: int
     dataset_hash: str
     hash: str  # 16 hex digits, of all of the above
 
 
-def fraction_ids(dataset: CocoDataset, fraction: float, seed: int) -> np.ndarray:
-    """The ids (n,) int64, ascending, of round(fraction x N) images.
+def fraction_ids(dataset: Labelled, fraction: float, seed: int) -> np.ndarray:
+    """The ids (n,), ascending and of the data set's type, of round(fraction x N) images.
 
     Every image has one place in line per seed, drawn from (seed, image id) alone: a smaller fraction is part of every larger one,
     and the order of the file does not matter. N counts the images without annotation too, as they belong to the data set.
@@ -44,15 +45,16 @@ def fraction_ids(dataset: CocoDataset, fraction: float, seed: int) -> np.ndarray
     return np.sort(dataset.image_ids[order[:count]])
 
 
-def missing_classes(dataset: CocoDataset, ids: np.ndarray) -> list[str]:
-    """Names of the classes of which these images have no box (crowds not counted): they cannot be learnt from them."""
+def missing_classes(dataset: Labelled, ids: np.ndarray) -> list[str]:
+    """Names of the classes of which these images have no box (crowds not counted) or no pixel: they cannot be learnt from them."""
     counts = dataset.subset(ids).class_counts
     return [name for name, count in zip(dataset.class_names, counts, strict=True) if count == 0]
 
 
 def write_fraction(path: str | Path, ids: np.ndarray, dataset_hash: str, fraction: float, seed: int) -> Fraction:
     """Write the list with what it was made from and a hash over all of it."""
-    ids = np.unique(np.asarray(ids, np.int64))
+    ids = np.asarray(ids)
+    ids = np.unique(ids if ids.dtype.kind == "U" else ids.astype(np.int64))
     digest = _hash(ids, dataset_hash, fraction, seed)
     content = {
         "fraction": fraction,
@@ -71,7 +73,11 @@ def read_fraction(path: str | Path) -> Fraction:
     data = read_bytes(path)
     try:
         content = json.loads(data)
-        ids = np.array(content["image_ids"], np.int64)
+        listed = content["image_ids"]
+        if not isinstance(listed, list):
+            raise TypeError("image_ids is no list")
+        named = bool(listed) and all(isinstance(image_id, str) for image_id in listed)
+        ids = np.array(listed, str if named else np.int64)
         result = Fraction(ids, float(content["fraction"]), int(content["seed"]), str(content["dataset"]), str(content["hash"]))
         count = content["count"]
     except (ValueError, KeyError, TypeError, OverflowError) as err:
@@ -115,4 +121,4 @@ def import_unbiased_teacher(path: str | Path, dataset: CocoDataset, percent: flo
 
 def _hash(ids: np.ndarray, dataset_hash: str, fraction: float, seed: int) -> str:
     made_from = repr((dataset_hash, float(fraction), int(seed))).encode()
-    return hashlib.blake2b(made_from + ids.astype("<i8").tobytes(), digest_size=8).hexdigest()
+    return hashlib.blake2b(made_from + id_bytes(ids), digest_size=8).hexdigest()

@@ -83,7 +83,8 @@ class TrainBatches(Dataset):
 
 
 class EvalBatches(Dataset):
-    """Item n is photos [n * batch, (n + 1) * batch) of a data set, prepared by `prepare` and collated, with their `indices`."""
+    """Item n is photos [n * batch, (n + 1) * batch) of a data set, prepared by `prepare` and collated, with their
+    `indices`, `scales`, `sizes` (height, width) before, and `truths`: the class maps (H, W) at that size, or None."""
 
     def __init__(self, photos: Photos, batch: int, prepare: Callable[[Sample], tuple[Sample, float]], collate: Callable[[list[Sample]], dict[str, Any]]):
         self.photos, self.batch, self.prepare, self.collate = photos, batch, prepare, collate
@@ -95,7 +96,8 @@ class EvalBatches(Dataset):
         indices = range(item * self.batch, min((item + 1) * self.batch, len(self.photos)))
         raw = [self.photos.sample(i) for i in indices]
         samples, scales = zip(*(self.prepare(sample) for sample in raw))
-        return self.collate(list(samples)) | {"indices": list(indices), "scales": list(scales), "sizes": [s.image.shape[:2] for s in raw]}
+        return self.collate(list(samples)) | {"indices": list(indices), "scales": list(scales), "sizes": [s.image.shape[:2] for s in raw],
+                                              "truths": [s.mask for s in raw]}
 
 
 def _quiet(_: int) -> None:

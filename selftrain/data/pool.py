@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from augment.sample import Sample
-from selftrain.data.coco import CocoDataset, read_coco
+from selftrain.data.coco import read_coco
+from selftrain.data.dataset import Labelled
 from selftrain.data.image import read_image
 from selftrain.errors import UserError
 
@@ -24,7 +25,7 @@ class Pool:
     names: np.ndarray  # (N,) bytes: utf-8 paths below folder
     sizes: np.ndarray  # (N,) int64 bytes of each file
     hash: str  # 16 hex digits, of the names and file sizes
-    hidden: CocoDataset | None = None  # the same images in the same order with labels, only to measure pseudo-labels by
+    hidden: Labelled | None = None  # the same images in the same order with labels, only to measure pseudo-labels by
 
     def __len__(self) -> int:
         return len(self.names)
@@ -34,7 +35,7 @@ class Pool:
         return self.folder / os.fsdecode(self.names[i])
 
     def sample(self, i: int) -> Sample:
-        """Image i decoded, without boxes. UserError if the file is missing or damaged."""
+        """Image i decoded, without labels. UserError if the file is missing or damaged."""
         return Sample.unlabelled(read_image(self.path(i)))
 
 
@@ -65,7 +66,7 @@ def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
     return _with_labels(pool) if labels and len(roots) == 1 else pool
 
 
-def rest_pool(dataset: CocoDataset, image_ids_used: np.ndarray) -> Pool:
+def rest_pool(dataset: Labelled, image_ids_used: np.ndarray) -> Pool:
     """The images of `dataset` that are not in use as labelled ones; their labels are `hidden`.
 
     Raises:
@@ -77,14 +78,18 @@ def rest_pool(dataset: CocoDataset, image_ids_used: np.ndarray) -> Pool:
             f"{dataset.folder}: every image is used with its label, none is left for the pool. "
             "Use a fraction below 1, or name a folder of pictures with --unlabeled."
         )
-    hidden = dataset.take(positions)
+    return listed_pool(dataset.take(positions))
+
+
+def listed_pool(dataset: Labelled) -> Pool:
+    """Every image of `dataset`, in its order; its labels are `hidden`. UserError if a file is missing."""
     sizes = []
-    for i in range(len(hidden)):
+    for i in range(len(dataset)):
         try:
-            sizes.append(os.stat(hidden.path(i)).st_size)
+            sizes.append(os.stat(dataset.path(i)).st_size)
         except OSError:
-            raise UserError(f"{hidden.path(i)}: no such file. Download it again, or correct the folder of the images.") from None
-    return _pool(dataset.folder, hidden.names.tolist(), sizes, hidden)
+            raise UserError(f"{dataset.path(i)}: no such file. Download it again, or correct the folder of the images.") from None
+    return _pool(dataset.folder, dataset.names.tolist(), sizes, dataset)
 
 
 def list_images(root: str | Path) -> list[tuple[str, str, int]]:
@@ -119,7 +124,7 @@ def list_images(root: str | Path) -> list[tuple[str, str, int]]:
     return sorted(found)
 
 
-def _pool(folder: Path, names: list[bytes], sizes: list[int], hidden: CocoDataset | None = None) -> Pool:
+def _pool(folder: Path, names: list[bytes], sizes: list[int], hidden: Labelled | None = None) -> Pool:
     digest = hashlib.blake2b(digest_size=8)
     for name, size in zip(names, sizes, strict=True):
         digest.update(b"%s\0%d\n" % (name, size))

@@ -45,18 +45,18 @@ class _GlooNorm:
             return super().forward(x)
         given, x = x.dtype, x.float()  # under bf16 autocast sums of thousands would lose their digits
         count = torch.full((1,), x.numel() / x.shape[1], device=x.device)
-        sums = torch.cat([x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), count])
-        total = _Sum.apply(sums)
-        channels = x.shape[1]
+        total = _Sum.apply(torch.cat([x.sum((0, 2, 3)), count]))
         n = total[-1].detach()
-        mean = total[:channels] / n
-        variance = (total[channels:-1] / n - mean * mean).clamp(min=0)
+        mean = total[:-1] / n
+        # in a second pass: E[x^2] - E[x]^2 has few digits left where a channel's mean is far from zero
+        centred = x - mean[:, None, None]
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / n
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1).clamp(min=1), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        x = (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(given)
+        x = (centred * scale[:, None, None] + self.bias[:, None, None]).to(given)
         if hasattr(self, "act"):  # timm.layers.BatchNormAct2d
             x = self.act(self.drop(x))
         return x

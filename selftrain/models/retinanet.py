@@ -14,6 +14,7 @@ from torchvision.ops import clip_boxes_to_image, sigmoid_focal_loss
 from torchvision.ops import nms as nms_boxes
 
 from selftrain.models.anchors import BACKGROUND, IGNORED, RATIOS, SCALES, grid_anchors, match
+from selftrain.models.normalise import Normalised
 
 ANCHORS_PER_CELL = len(RATIOS) * len(SCALES)
 CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
@@ -49,28 +50,24 @@ class Head(nn.Module):
         return torch.cat(out, 1)
 
 
-class RetinaNet(nn.Module):
+class RetinaNet(Normalised):
     """uint8 RGB (B, 3, H, W) -> logits (B, A, K), box deltas (B, A, 4), both float32."""
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, *, classes: int, levels: tuple[int, ...], channels: int, head_depth: int = 4,
                  anchor_scale: float = 4.0, anchor_offset: float = 0.5, norm: bool = True, bn_momentum: float = 0.1, bn_eps: float = 1e-4,
                  mean: tuple[float, ...] = (0.485, 0.456, 0.406), std: tuple[float, ...] = (0.229, 0.224, 0.225)):
         """levels: pyramid levels, e.g. (3, 4, 5, 6, 7); mean, std: of the backbone's weights, for pixels in 0..1."""
-        super().__init__()
+        super().__init__(mean, std)
         self.backbone, self.neck = backbone, neck
         self.strides = [2**level for level in levels]
         self.anchor_scale, self.anchor_offset = anchor_scale, anchor_offset
         self.class_head = Head(channels, head_depth, len(levels), classes, 0.01, norm, bn_momentum, bn_eps)
         self.box_head = Head(channels, head_depth, len(levels), 4, None, norm, bn_momentum, bn_eps)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
         self._shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self._anchors: dict[tuple, Tensor] = {}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = (images.float() - self.mean) / self.std
-        x = x.contiguous(memory_format=torch.channels_last)
-        levels = self.neck(self.backbone(x))
+        levels = self.neck(self.backbone(self.normalise(images)))
         self._shapes[tuple(images.shape[2:])] = [tuple(level.shape[2:]) for level in levels]
         return self.class_head(levels).float(), self.box_head(levels).float()
 

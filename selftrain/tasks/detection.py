@@ -1,27 +1,98 @@
 """Detection: RetinaNet, its loss, its boxes, COCO's AP, pseudo-boxes."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augment import Sample, build_policy, fit
+from augment import Sample
 from selftrain.data.coco import CocoDataset, read_coco, write_coco
 from selftrain.data.pool import Pool
 from selftrain.errors import UserError
 from selftrain.files import write_atomic
-from selftrain.models.backbone import Backbone
-from selftrain.models.fold import fold
-from selftrain.models.fpn import FPN
 from selftrain.models.retinanet import RetinaNet, detections, retinanet_losses
-from selftrain.recipe import Recipe
+from selftrain.recipe import Recipe, refuse
 from selftrain.tasks import Batch
+from selftrain.tasks.base import BaseTask, stack_images
 from selftrain.tasks.coco_ap import coco_ap
 from selftrain.tasks.pseudo_boxes import auto_threshold, precision_recall, select
 
 MOST_OBJECTS = 100  # an image in training, as in the official code
+
+
+@dataclass(frozen=True)
+class DetectionRecipe(Recipe):
+    NOT_IDENTITY = Recipe.NOT_IDENTITY | {"train_json", "val_json", "test_json", "train_images", "val_images", "test_images"}
+    STUDENT_ONLY = Recipe.STUDENT_ONLY | {"pseudo_ignore", "pseudo_empty"}
+
+    # ---- where the parts of the data set lie, if not in the usual places -------------------------------------------------------
+    train_json: str | None = None
+    """annotation file for training, relative to --data; default annotations/instances_train*.json"""
+    val_json: str | None = None
+    """annotation file for the learning curve and for tuning; default annotations/instances_val*.json"""
+    test_json: str | None = None
+    """annotation file for the reported score; default annotations/instances_test*.json if there is one, else the val file"""
+    train_images: str | None = None
+    """folder of the training images, relative to --data; default train*"""
+    val_images: str | None = None
+    """folder of the validation images, relative to --data; default val*"""
+    test_images: str | None = None
+    """folder of the test images, relative to --data; default test*"""
+
+    # ---- RetinaNet ------------------------------------------------------------------------------------------------------------
+    min_level: int = 3
+    """finest pyramid level (stride 2**level)"""
+    max_level: int = 7
+    """coarsest pyramid level; above 5 by stride-2 convolutions"""
+    anchor_scale: float = 4.0
+    """anchor side over stride (official: 4)"""
+
+    # ---- losses (official constants, paper.md 2.2) -----------------------------------------------------------------------------
+    focal_alpha: float = 0.25
+    """focal loss: weight of objects against background"""
+    focal_gamma: float = 1.5
+    """focal loss: focus on hard anchors"""
+    huber_delta: float = 0.1
+    """Huber loss on encoded box offsets: quadratic below"""
+    box_weight: float = 50.0
+    """weight of the box loss"""
+
+    # ---- pseudo-boxes and evaluation ------------------------------------------------------------------------------------------
+    pseudo_threshold: float | Literal["auto"] = 0.5
+    """keep detections with at least this score; `auto`: the score at which boxes an image match the human labels'"""
+    pseudo_ignore: float | None = None
+    """detections between this score and the threshold are neither object nor background; default: they are background"""
+    pseudo_empty: Literal["drop", "keep"] = "drop"
+    """pool images in which the teacher finds nothing: left out, or used as background"""
+    score_threshold: float = 0.05
+    """least score of a detection in evaluation"""
+    nms: float = 0.5
+    """IoU above which the weaker of two boxes of a class is dropped, in evaluation and pseudo-labelling"""
+    evaluator: Literal["fast", "pycocotools"] = "fast"
+    """faster-coco-eval, or the reference it is tested against"""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return tuple(range(self.min_level, self.max_level + 1))
+
+    def check(self) -> "DetectionRecipe":
+        super().check()
+        refuse(not 2 <= self.min_level <= 5 or not self.min_level <= self.max_level <= 8,
+               f"--min-level {self.min_level} --max-level {self.max_level}: the finest level lies in 2..5, the coarsest between it and 8")
+        refuse(not 0 < self.score_threshold < 1, f"--score-threshold {self.score_threshold} is not in (0, 1)")
+        if self.pseudo_ignore is not None and self.pseudo_threshold != "auto":
+            refuse(not 0 < self.pseudo_ignore < self.pseudo_threshold,
+                   f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 and --pseudo-threshold {self.pseudo_threshold}")
+        for option in ("pseudo_threshold", "pseudo_ignore"):
+            value = getattr(self, option)
+            refuse(isinstance(value, float) and self.self_training and value < self.score_threshold,
+                   f"--{option.replace('_', '-')} {value} lies below --score-threshold {self.score_threshold}, under which nothing is detected; lower that as well")
+        refuse(self.data == "shapes" and any((self.train_json, self.val_json, self.test_json, self.train_images, self.val_images, self.test_images)),
+               "--train-json and its like name files under --data DIR, but --data is the generated set; give --data DIR")
+        return self
 
 
 class Boxes(NamedTuple):
@@ -31,27 +102,17 @@ class Boxes(NamedTuple):
     size: tuple[int, int]            # the photo's width, height
 
 
-class Detection:
+class Detection(BaseTask):
     metric = "AP"
     columns = ("AP", "AP50", "AP75")
-
-    def __init__(self, recipe: Recipe, class_names: tuple[str, ...]):
-        self.recipe, self.class_names = recipe, class_names
+    raw_fields = ("image_size", "eval_batch", "nms", "score_threshold")
+    label_fields = ("pseudo_threshold", "pseudo_ignore", "pseudo_empty")
 
     def model(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
         r = self.recipe
-        backbone = Backbone(r.backbone, tuple(level for level in r.levels if level <= 5), r.drop_path, r.bn_momentum)
-        neck = FPN(backbone.channels, r.channels, len(r.levels) - len(backbone.channels), r.bn_momentum)
+        backbone, neck = self.backbone_and_neck(r.levels)
         return RetinaNet(backbone, neck, classes=len(self.class_names), levels=r.levels, channels=r.channels, head_depth=r.head_depth,
                          anchor_scale=r.anchor_scale, bn_momentum=r.bn_momentum, mean=mean, std=std)
-
-    def policy(self, mean: tuple[float, ...]):
-        r = self.recipe
-        self.fill = tuple(round(m * 255) for m in mean)
-        return build_policy(r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill)
-
-    def prepare(self, sample: Sample) -> tuple[Sample, float]:
-        return fit(sample, self.recipe.image_size, self.fill)
 
     def collate(self, samples: list[Sample]) -> Batch:
         """images (B, 3, S, S) uint8; boxes (B, M, 4), classes (B, M), valid (B, M), ignore (B, M), padded to the fullest image."""
@@ -62,8 +123,7 @@ class Detection:
         for i, s in enumerate(samples):
             n = min(len(s.boxes), MOST_OBJECTS)
             boxes[i, :n], classes[i, :n], valid[i, :n], ignore[i, :n] = s.boxes[:n], s.classes[:n], ~s.ignore[:n], s.ignore[:n]
-        images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)  # channels_last in memory
-        return {"images": images} | {k: torch.from_numpy(v) for k, v in (("boxes", boxes), ("classes", classes), ("valid", valid), ("ignore", ignore))}
+        return {"images": stack_images(samples)} | {k: torch.from_numpy(v) for k, v in (("boxes", boxes), ("classes", classes), ("valid", valid), ("ignore", ignore))}
 
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         r = self.recipe
@@ -73,10 +133,7 @@ class Detection:
                                   alpha=r.focal_alpha, gamma=r.focal_gamma, delta=r.huber_delta)
         return losses.classes + r.box_weight * losses.boxes, losses.positives
 
-    def for_prediction(self, model: nn.Module, batch: Batch) -> nn.Module:
-        return fold(model, batch["images"][:2])
-
-    def predict(self, model: nn.Module, batch: Batch) -> list[Boxes]:
+    def label(self, model: nn.Module, batch: Batch) -> list[Boxes]:
         size = tuple(batch["images"].shape[2:])
         logits, deltas = model(batch["images"])
         found = detections(logits, deltas, model.anchors(size, logits.device), size, score=self.recipe.score_threshold, nms=self.recipe.nms)
@@ -88,12 +145,14 @@ class Detection:
         ends = np.cumsum(counts)[:-1]
         return [Boxes(part[keep], (int(w), int(h))) for part, keep, (w, h) in zip(np.split(rows, ends), np.split(real, ends), photos)]
 
-    def score(self, predictions: dict[int, Boxes], dataset: CocoDataset) -> dict:
-        return coco_ap({i: found.rows for i, found in predictions.items()}, dataset, self.recipe.evaluator)
+    assess = label
+
+    def score(self, assessed: dict[int, Boxes], dataset: CocoDataset) -> dict:
+        return coco_ap({i: found.rows for i, found in assessed.items()}, dataset, self.recipe.evaluator)
 
     # ---- pseudo-labels ----------------------------------------------------------------------------------------------------
 
-    def write_part(self, path: Path, predictions: dict[int, Boxes], seconds: float) -> None:
+    def write_part(self, path: Path, pool: Pool, predictions: dict[int, Boxes], seconds: float) -> None:
         indices = np.array(sorted(predictions), np.int64)
         rows = [predictions[i].rows for i in indices]
         content = dict(indices=indices, counts=np.array([len(r) for r in rows]), rows=np.concatenate(rows),
@@ -127,6 +186,17 @@ class Detection:
             report |= precision_recall(rows[sure], images[sure], pool.hidden)
         write_coco(path, dataset, info | {"threshold": threshold, "classes": list(human.class_names), "report": report})
         return report
+
+    def describe_labels(self, report: dict) -> str:
+        lines = [f"pseudo-labels at score >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['boxes']} boxes, "
+                 f"{report['boxes_per_image']:.2f} an image (human labels: {report['human_boxes_per_image']:.2f})"
+                 + (f", {report['ignored_boxes']} uncertain ones ignored" if report["ignored_boxes"] else "")]
+        per_class = sorted(report["boxes_per_class"].items(), key=lambda item: -item[1])
+        shown = [f"{name} {count} in {report['images_per_class'][name]}" for name, count in per_class[:12]]
+        lines.append(f"boxes in images of each class: {', '.join(shown)}{', ...' if len(per_class) > 12 else ''}")
+        if "precision" in report:
+            lines.append(f"against the pool's hidden labels (IoU 0.5): precision {report['precision']:.2f}, recall {report['recall']:.2f}")
+        return "\n".join(lines)
 
     def read_labels(self, path: Path, pool: Pool) -> CocoDataset:
         return read_coco(path, pool.folder, classes=self.class_names)

@@ -1,0 +1,20 @@
+"""Random init, ImageNet pre-training or self-training?  Semantic segmentation, all starting points from one command.
+
+    accelerate launch benchmarks/pascal.py                                                 the demo: generated data, two CPU cores
+    accelerate launch benchmarks/pascal.py mini  --data VOCdevkit --unlabeled DIR...       your data in VOC's layout, any folders of photos
+    accelerate launch benchmarks/pascal.py paper --data VOCdevkit --unlabeled DIR...       the paper's setting
+    accelerate launch benchmarks/pascal.py RECIPE --help                                   every option
+
+The same command again goes on where it was interrupted, and prints the finished table at once.
+"""
+
+from command import Benchmark
+from recipes import PASCAL
+from selftrain.data.sources import VocSource
+from selftrain.tasks.segmentation import Segmentation
+
+BENCHMARK = Benchmark("pascal.py", __doc__, PASCAL, Segmentation, VocSource)
+parse, cli = BENCHMARK.parse, BENCHMARK.cli
+
+if __name__ == "__main__":
+    BENCHMARK.run()

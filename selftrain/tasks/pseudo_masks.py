@@ -1,0 +1,182 @@
+"""A teacher's probabilities to the masks of a student, one small file a photo.
+
+Hard (Zoph et al. 2020): the best class where its probability reaches the threshold, 255 (ignored) elsewhere; a palette PNG.
+Soft (Xie et al. 2020): no threshold; the two best classes of each pixel and the share of the better one of their sum, as the three
+channels of a PNG at a quarter of the photo's side.  All K probabilities at full size would be K x 4 bytes a pixel, a terabyte for
+ImageNet; two of them at a quarter are at most 3/16 byte.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from augment import Sample
+from selftrain.data.image import image_size, read_bytes, read_image
+from selftrain.data.pool import Pool
+from selftrain.data.voc import VocDataset, encode_mask
+from selftrain.errors import UserError
+from selftrain.files import write_atomic
+from selftrain.tasks.miou import IGNORED, confusion, iou
+
+FULL = 254  # the share that means 1; 255 is kept for what is ignored
+SHRINK = 4
+
+
+@dataclass
+class PseudoMask:
+    """What a teacher says of one photo."""
+
+    png: bytes
+    kept: np.ndarray                 # (K,) int64 pixels of each class that are sure enough
+    found: np.ndarray                # (K,) int64 pixels where the class is the best
+
+
+def hard_mask(chances: Tensor, threshold: float) -> PseudoMask:
+    """(K, H, W) probabilities -> the best class, or 255 where it is below `threshold`."""
+    best, label = (t.cpu().numpy() for t in chances.max(0))
+    label = label.astype(np.uint8)
+    mask = np.where(best >= threshold, label, np.uint8(IGNORED))
+    kept, found = (np.bincount(each.ravel(), minlength=256)[: len(chances)] for each in (mask, label))
+    return PseudoMask(encode_mask(mask), kept, found)
+
+
+def soft_mask(chances: Tensor) -> PseudoMask:
+    """(K, H, W) probabilities -> (H/4, W/4, 3): best class, second class, share of the best one of the two, 254 = all."""
+    size = [math.ceil(side / SHRINK) for side in chances.shape[1:]]
+    two = F.interpolate(chances[None], size, mode="area")[0].topk(2, 0)
+    share = (two.values[0] / two.values.sum(0).clamp(min=1e-12) * FULL).round()
+    channels = torch.cat([two.indices, share[None]]).byte().cpu().numpy()
+    found = np.bincount(channels[0].ravel(), minlength=256)[: len(chances)] * SHRINK**2
+    return PseudoMask(cv2.imencode(".png", channels.transpose(1, 2, 0))[1].tobytes(), found, found)
+
+
+def soften(mask: np.ndarray) -> np.ndarray:
+    """Hard labels (H, W) in the form of soft ones (H, W, 3)."""
+    return np.stack([mask, mask, np.full_like(mask, FULL)], 2)
+
+
+class SoftDataset(VocDataset):
+    """Photos with soft labels: `mask` (H, W, 3) uint8, all 255 where ignored."""
+
+    def mask(self, i: int) -> np.ndarray:
+        data = read_bytes(self.mask_path(i))
+        small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        if small is None or small.ndim != 3:
+            raise UserError(f"{self.mask_path(i)}: not a soft pseudo-label; delete its folder, and the pool is labelled again")
+        return small
+
+    def sample(self, i: int) -> Sample:
+        image = read_image(self.path(i))
+        mask = cv2.resize(self.mask(i), image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        return dataclasses.replace(Sample.unlabelled(image), mask=mask)
+
+
+# ---- files --------------------------------------------------------------------------------------------------------------------
+
+
+def mask_file(pool: Pool, index: int) -> str:
+    """Path of a photo's mask below the folder of masks: the photo's own, so that a person finds it."""
+    return f"{pool.names[index].decode()}.png"
+
+
+def write_part(path: Path, pool: Pool, predictions: dict[int, PseudoMask], seconds: float) -> None:
+    """The masks, and then the part that says that they are there: one cut short is written again."""
+    made = set()
+    for index, found in predictions.items():
+        file = path.parent / "masks" / mask_file(pool, index)
+        if file.parent not in made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made.add(file.parent)
+        file.write_bytes(found.png)
+    indices = np.array(sorted(predictions), np.int64)
+    content = {"indices": indices, "seconds": np.float64(seconds), "kept": np.stack([predictions[i].kept for i in indices]),
+               "found": np.stack([predictions[i].found for i in indices])}
+    write_atomic(path, lambda file: np.savez(file, **content))
+
+
+def write_labels(path: Path, parts: list[Path], pool: Pool, class_names: tuple[str, ...], info: dict) -> dict:
+    """List every photo with at least one sure pixel, and its mask; returns the report."""
+    loaded = [np.load(part) for part in parts]
+    order = np.concatenate([part["indices"] for part in loaded]).argsort()
+    kept, found = (np.concatenate([part[name] for part in loaded])[order] for name in ("kept", "found"))     # (N, K)
+    used = np.flatnonzero(kept.sum(1))
+    share = {name: float(k / f) if f else None for name, k, f in zip(class_names, kept.sum(0), found.sum(0), strict=True)}
+    report = {"threshold": info["threshold"], "pool_images": len(pool), "kept_images": len(used), "kept_pixels": float(kept.sum() / found.sum()),
+              "kept_pixels_per_class": share, "share_per_class": {name: float(n / kept.sum()) if kept.any() else 0.0 for name, n in zip(class_names, kept.sum(0))},
+              "images_per_class": {name: int(n) for name, n in zip(class_names, (kept > 0).sum(0))}}
+    masks = [{"photo": pool.names[i].decode(), "mask": f"masks/{mask_file(pool, i)}", "index": int(i)} for i in used]
+    if pool.hidden is not None and len(used):
+        report |= quality(_dataset(path.parent, pool, masks, class_names, info["soft"]), pool.hidden, used)
+    content = msgspec.json.encode({"info": info | {"report": report}, "masks": masks}, order="deterministic")
+    write_atomic(path, lambda file: file.write(content))
+    return report
+
+
+def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
+    """Of the kept pixels: how many are right, and the mIoU; `covered`: how much of what people labelled was kept.
+
+    labels: N photos; truth: the pool with its hidden labels; used (N,): which of the pool's photos `labels` are.
+    """
+    matrix, labelled, place = 0, 0, {index: n for n, index in enumerate(used.tolist())}
+    for index in range(len(truth)):
+        hidden = truth.mask(index)
+        labelled += int((hidden != IGNORED).sum())
+        if index in place:
+            found = labels.mask(place[index])
+            if found.ndim == 3:
+                found = cv2.resize(found[..., 0], hidden.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            matrix = matrix + confusion(found, hidden, len(labels.class_names))
+    return {"accuracy": float(np.trace(matrix) / max(1, matrix.sum())), "mIoU": 100 * float(np.nanmean(iou(matrix))), "covered": float(matrix.sum() / max(1, labelled))}
+
+
+def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocDataset:
+    """The data set that a label file describes.  Raises UserError if it is of other classes or not such a file."""
+    try:
+        content = msgspec.json.decode(read_bytes(path))
+        info, masks = content["info"], content["masks"]
+        classes = tuple(info["classes"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a list of pseudo-masks ({error!r}); delete it, and it is written again") from None
+    if classes != class_names:
+        raise UserError(f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; label the pool with a teacher of this data")
+    return _dataset(path.parent, pool, masks, class_names, info["soft"])
+
+
+def _dataset(folder: Path, pool: Pool, masks: list[dict], class_names: tuple[str, ...], soft: bool) -> VocDataset:
+    kind = SoftDataset if soft else VocDataset
+    return kind(folder=pool.folder, mask_folder=folder, names=np.array([m["photo"].encode() for m in masks]),
+                mask_names=np.array([m["mask"].encode() for m in masks]), image_ids=np.array([m["photo"] for m in masks]), class_names=class_names)
+
+
+# ---- for people ---------------------------------------------------------------------------------------------------------------
+
+
+def announce(pool: Pool) -> str:
+    """The disk that soft labels take, before any is written."""
+    some = np.linspace(0, len(pool) - 1, min(50, len(pool))).astype(int)
+    sizes = np.array([image_size(pool.path(i)) for i in some])
+    each = float((3 * np.ceil(sizes / SHRINK).prod(1)).mean())
+    return (f"soft pseudo-labels: two classes and a share at 1/{SHRINK} of the photo's side, at most {each / 1e3:.1f} kB a photo "
+            f"(mean of {len(some)}), {each * len(pool) / 1e9:.3f} GB for {len(pool):,} photos; PNG compression makes it less")
+
+
+def describe(report: dict) -> str:
+    soft = report["threshold"] is None
+    lines = [f"soft pseudo-masks: {report['kept_images']} images" if soft else
+             f"pseudo-masks at probability >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['kept_pixels']:.1%} of their pixels"]
+    by_share = sorted(report["share_per_class"].items(), key=lambda item: -item[1])
+    kept = report["kept_pixels_per_class"]
+    shown = [f"{name} {share:.1%}" + ("" if soft or kept[name] is None else f" (kept {kept[name]:.0%})") for name, share in by_share[:12]]
+    lines.append(f"share of the {'' if soft else 'kept '}pixels: {', '.join(shown)}{', ...' if len(by_share) > 12 else ''}")
+    if "accuracy" in report:
+        lines.append(f"against the pool's hidden labels: {report['accuracy']:.1%} of these pixels right, mIoU {report['mIoU']:.1f}, {report['covered']:.1%} of the labelled pixels covered")
+    return "\n".join(lines)
+
