@@ -1,4 +1,4 @@
-"""Draw what the policies do: python -m augment.show PHOTO... --out sheet.png [--boxes instances.json]"""
+"""Draw what the policies do: python -m augment.show PHOTO... --out sheet.png [--boxes instances.json] [--masks FOLDER]"""
 from __future__ import annotations
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from augment import POLICIES, Sample, build_policy, fit
 from augment.geometry import VOID
@@ -101,6 +102,21 @@ def with_boxes(sample: Sample, annotations: list[dict]) -> Sample:
                    ignore=[a.get("iscrowd", 0) for a in annotations])
 
 
+def with_mask(sample: Sample, folder: Path, photo: Path) -> Sample:
+    """The sample with the index PNG of its photo: FOLDER/STEM.png as VOC has it, or FOLDER/PHOTO.png as pseudo-masks are named."""
+    files = [folder / f"{photo.stem}.png", folder / f"{photo.name}.png"]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise ValueError(f"no mask {files[0].name} or {files[1].name} in {folder}")
+    with Image.open(file) as picture:  # OpenCV would turn the indices into the colours of their palette
+        if picture.mode not in ("P", "L"):
+            raise ValueError(f"{file}: colours are no class indices (mode {picture.mode})")
+        mask = np.array(picture, np.uint8)
+    if mask.shape != sample.image.shape[:2]:
+        raise ValueError(f"{file}: {mask.shape[1]}x{mask.shape[0]} pixels, its photo is {sample.image.shape[1]}x{sample.image.shape[0]}")
+    return replace(sample, mask=mask)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m augment.show",
@@ -109,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photos to augment (JPEG, PNG, ...)")
     parser.add_argument("--out", type=Path, required=True, help="picture to write, such as sheet.png")
     parser.add_argument("--boxes", type=Path, help="COCO json with the photos' boxes, found by the photos' file names")
+    parser.add_argument("--masks", type=Path, help="folder of the photos' class maps (index PNGs), laid over them")
     parser.add_argument("--size", type=int, default=320, help="side of each drawn picture in pixels (default 320)")
     parser.add_argument("--draws", type=int, default=3, help="draws of each policy for each photo (default 3)")
     parser.add_argument("--seed", type=int, default=0,
@@ -121,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         samples = [read_photo(path) for path in args.photos]
         annotations, names = read_boxes(args.boxes) if args.boxes else ({}, None)
+        if args.masks:
+            samples = [with_mask(sample, args.masks, path) for sample, path in zip(samples, args.photos, strict=True)]
     except ValueError as error:
         parser.error(str(error))
     samples = [with_boxes(sample, annotations.get(path.name, []))

@@ -19,6 +19,7 @@ from rich.table import Table
 from selftrain import rounds
 from selftrain import splits as data
 from selftrain.errors import UserError
+from selftrain.files import file_name
 from selftrain.launch import ensure_processes
 from selftrain.progress import cores, duration, peak_memory
 from selftrain.recipe import Recipe, digest
@@ -145,7 +146,7 @@ class Estimate:
 
 def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
     """Table on the screen; the same as markdown, json and a figure in the run's own folder."""
-    folder = Path(recipe.out) / f"{recipe.name}-{digest([r['key'] for r in records])}"
+    folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r['key'] for r in records])}"
     console.print(arms_table(records))
     write_report(records, folder)
     console.print(f"table, records and figure: {folder}/table.md, records.json, curves.png", highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,8 @@ def file_hash(path: str | Path) -> str:
     """blake2b of a file's bytes, 16 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+
+def file_name(text: str) -> str:
+    """`text`, such as a recipe's name, as a part of a path."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-") or "run"

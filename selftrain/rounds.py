@@ -15,6 +15,7 @@ from torch import nn
 from selftrain import checkpoint, record
 from selftrain.data.loader import Stream
 from selftrain.errors import UserError
+from selftrain.files import file_name
 from selftrain.splits import Splits
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
@@ -56,7 +57,7 @@ class Cell:
         r = self.recipe
         start = "checkpoint" if self.start.startswith("checkpoint:") else self.start.replace("+", "p")
         student = f"-student{self.round}" if self.teacher else ""
-        return Path(r.out) / "cells" / f"{r.name}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
+        return Path(r.out) / "cells" / f"{file_name(r.name)}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
 
     @property
     def images(self) -> int:

@@ -240,3 +240,28 @@ def test_contact_sheet_from_the_command_line(tmp_path, capsys):
             show.main([str(tmp_path / missing), "--out", str(tmp_path / "no.png")])
         assert stop.value.code == 2 and missing in capsys.readouterr().err
     assert not (tmp_path / "no.png").exists()
+
+
+def test_contact_sheet_with_masks(tmp_path, capsys):
+    """Under either name, VOC's and a pseudo-mask's; a mask of colours, of another size, or missing is refused by name."""
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    mask = np.zeros(photo().shape[:2], np.uint8)
+    mask[10:30, 10:40] = 3
+    args = [str(tmp_path / "a.png"), "--size", "64", "--draws", "1", "--masks", str(tmp_path / "masks"), "--out", str(tmp_path / "sheet.png")]
+    show.main(args[:5] + args[7:])
+    plain = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
+    (tmp_path / "masks").mkdir()
+    for name in ("a.png", "a.png.png"):
+        Image.fromarray(mask).save(tmp_path / "masks" / name)
+        show.main(args)
+        masked = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
+        height = round(0.8 * len(mask))                            # below it padding, where nothing is known: grey
+        changed = extent((plain != masked).any(-1)[6:6 + height, 90:154])
+        assert np.abs(changed - np.array([10, 10, 40, 30]) * 0.8).max() <= 3
+        (tmp_path / "masks" / name).unlink()
+    for content, words in ((None, "no mask a.png"), (Image.fromarray(photo()), "a.png: colours"), (Image.fromarray(mask[:-1]), "a.png: ")):
+        if content:
+            content.save(tmp_path / "masks" / "a.png")
+        with pytest.raises(SystemExit):
+            show.main(args)
+        assert words in capsys.readouterr().err
