@@ -19,12 +19,12 @@ from selftrain import splits
 from selftrain.data.loader import Stream
 from selftrain.data.pool import Pool, read_pool
 from selftrain.data.sources import VocSource
-from selftrain.data.voc import VOC_CLASSES
+from selftrain.data.voc import IGNORED, VOC_CLASSES
 from selftrain.errors import UserError
 from selftrain.pseudo import label_pool
 from selftrain.rounds import fresh_model
 from selftrain.starts import normalisation
-from selftrain.tasks.miou import IGNORED, confusion, scores
+from selftrain.tasks.miou import confusion, scores
 from selftrain.tasks.segmentation import Segmentation, SegmentationRecipe
 from selftrain.train import Engine, Trainer, _optimizer
 from speed_measure import Line, Setting, alternate, threads

@@ -67,7 +67,8 @@ def check_alike(records: list[dict]) -> None:
     """Raises ValueError where records differ in more than start, self-training and seed: their mean would mean nothing."""
     first: dict[tuple, dict] = {}
     for r in records:
-        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"], **r["settings"]}
+        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"],
+                 "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), **r["settings"]}
         for name in known.keys() - {"seed"}:
             value = json.dumps(known[name])
             # the pool exists for students alone; the settings about pseudo-labels stand in students' records only
@@ -90,7 +91,8 @@ def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
 
 def title(records: list[dict]) -> str:
     seeds = sorted({r["settings"]["seed"] for r in records})
-    return f"{records[0]['recipe']}, {records[0]['split']} split, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    labels = records[0].get("labels") or "train"
+    return f"{records[0]['recipe']}{f', {labels} labels' if labels != 'train' else ''}, {records[0]['split']} split, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def arms_table(records: list[dict]) -> Table:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from selftrain.data.pool import Pool
+from selftrain.errors import UserError
 from selftrain.recipe import Recipe, digest
 from selftrain.tasks import Task
 from selftrain.train import Engine, predict
@@ -23,7 +24,7 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
     Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of threshold.  Both are found
     again by the next call.  Raises Stopped, or UserError when the teacher found nothing.
     """
-    raw = digest([teacher_hash, pool.hash, *(getattr(recipe, field) for field in task.raw_fields)])
+    raw = digest([teacher_hash, pool.hash, *(getattr(recipe, field) for field in task.raw_fields if field not in recipe.unused())])
     folder = folder / f"pool-{raw}"
     labels = folder / f"labels-{digest([*(getattr(recipe, field) for field in task.label_fields), human.hash])}.json"
     if engine.accelerator.is_main_process:
@@ -38,7 +39,11 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
             task.write_labels(labels, parts, pool, human, info)
     engine.accelerator.wait_for_everyone()
     seconds = sum(float(np.load(part)["seconds"]) for part in folder.glob("part-*.npz")) / engine.accelerator.num_processes
-    return labels, msgspec.json.decode(labels.read_bytes())["info"]["report"], seconds
+    try:
+        report = msgspec.json.decode(labels.read_bytes())["info"]["report"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{labels}: not a label file ({error!r}); delete it, and it is written again") from None
+    return labels, report, seconds
 
 
 def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, pool: Pool, folder: Path, title: str) -> None:

@@ -23,6 +23,7 @@ def refuse(when: bool, why: str) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
+    task: ClassVar[str] = "task"     # begins the names of cells' folders
     # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({
         "name", "data", "unlabeled", "shapes", "image_ids", "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track"})
@@ -151,6 +152,10 @@ class Recipe:
         """Whether the data set holds a pool of its own."""
         return self.data == "shapes"
 
+    def unused(self) -> set[str]:
+        """Fields that the values of others make idle."""
+        return (set() if self.policy == "S4" else {"magnitude", "randaugment_ops"}) | (set() if self.neck == "nasfpn" else {"neck_repeats", "neck_separable"})
+
     def check(self) -> "Recipe":
         """Refuse contradictions before anything is loaded; the message names the options."""
         refuse(not 0 < self.fraction <= 1, f"--fraction {self.fraction} is not in (0, 1]; 10 % is 0.1")
@@ -182,8 +187,7 @@ class Recipe:
 def identity(recipe: Recipe, *, student: bool) -> dict:
     """The fields that decide a cell's result, as plain json.  Data, weights and labels enter a cell by their own hashes."""
     left_out = recipe.NOT_IDENTITY | (set() if student else recipe.STUDENT_ONLY)
-    left_out |= set() if recipe.policy == "S4" else {"magnitude", "randaugment_ops"}
-    left_out |= set() if recipe.neck == "nasfpn" else {"neck_repeats", "neck_separable"}
+    left_out |= recipe.unused()
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in left_out}
 
 

@@ -15,7 +15,6 @@ from torch import nn
 from selftrain import checkpoint, record
 from selftrain.data.loader import Stream
 from selftrain.errors import UserError
-from selftrain.files import file_name
 from selftrain.splits import Splits
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
@@ -57,7 +56,7 @@ class Cell:
         r = self.recipe
         start = "checkpoint" if self.start.startswith("checkpoint:") else self.start.replace("+", "p")
         student = f"-student{self.round}" if self.teacher else ""
-        return Path(r.out) / "cells" / f"{file_name(r.name)}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
+        return Path(r.out) / "cells" / f"{r.task}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
 
     @property
     def images(self) -> int:
@@ -81,9 +80,12 @@ def plan(recipe: Recipe, splits: Splits) -> list[Cell]:
     return cells
 
 
-def fresh_model(task: Task, recipe: Recipe, start: str, weights: str | None) -> tuple[nn.Module, str]:
-    """The network of an arm before its first step.  Heads and pyramid are those of the seed, whatever the start."""
-    mean, std = normalisation(recipe.backbone, start)
+def fresh_model(task: Task, recipe: Recipe, start: str, weights: str | None, arm: str | None = None) -> tuple[nn.Module, str]:
+    """The network of an arm before its first step.  Heads and pyramid are those of the seed, whatever the start.
+
+    arm: the start whose normalisation the arm has, where its student starts from another one.
+    """
+    mean, std = normalisation(recipe.backbone, arm or start)
     torch.manual_seed(derive(recipe.seed, "init"))
     model = task.model(mean, std)
     return model, start_model(model, start, recipe.backbone, weights)
@@ -128,7 +130,7 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
         say(task.describe_labels(labelling))
         labelling |= {"teacher": teacher_hash, "teacher_cell": cell.teacher.key}
         streams.append(Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed))
-    model, origin = fresh_model(task, recipe, "random" if cell.teacher and recipe.student_start == "random" else cell.start, recipe.weights)
+    model, origin = fresh_model(task, recipe, "random" if cell.teacher and recipe.student_start == "random" else cell.start, recipe.weights, cell.start)
     if cell.teacher and recipe.student_start == "teacher":
         model.load_state_dict(teacher.state_dict())
         origin = f"teacher {cell.teacher.key}"

@@ -1,5 +1,6 @@
 """The data of one run: labelled fraction, val and test split, pool."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ def load(recipe: Recipe, source, warn: Callable[[str], None], progress: Callable
     if len(train) < len(whole) and not listed.exists():  # published beside the results: which images were labelled
         write_fraction(listed, ids, whole.hash, recipe.fraction, recipe.seed)
     pool = _pool(recipe, source, root, whole, train, warn) if recipe.self_training else None
+    if pool is not None:
+        _refuse_scored(pool, {"val": val, "test": test})
     return Splits(train, val, test, "val" if test is val else "test", pool, digest([train.hash, val.hash, test.hash]))
 
 
@@ -71,3 +74,15 @@ def _pool(recipe: Recipe, source, root: Path, whole: Labelled, train: Labelled, 
         warn("the pool's own labels are of other classes, so pseudo-labels cannot be measured by them")
         pool = replace(pool, hidden=None)
     return pool
+
+
+def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:
+    """UserError if a photo that gives the curve or the score is in the pool: a student would be trained on it."""
+    names = {dataset.path(i).name for dataset in scored.values() for i in range(len(dataset))}
+    paths = (pool.path(i) for i in range(len(pool)))
+    mine = {os.path.realpath(path) for path in paths if path.name in names}  # the real path of a million photos would take a minute
+    for name, dataset in scored.items():
+        both = [i for i in range(len(dataset)) if os.path.realpath(dataset.path(i)) in mine]
+        if both:
+            raise UserError(f"{dataset.path(both[0])}: {len(both)} photos of the {name} split are in the pool, this one first; students would be trained on "
+                            "what they are scored on. Give --unlabeled folders without them, or take them out of the list")

@@ -203,27 +203,28 @@ class Trainer:
     def _combine(self, sums: Tensor, counts: Tensor, human: Tensor) -> tuple[Tensor, float]:
         """((loss for backward), its value over all processes).
 
-        Sums and counts are added over all processes before they divide, so that two processes take the step of one.  Human and
-        pseudo halves share one normaliser: a nearly empty half must not blow up.
+        Sums and counts are added over all processes before they divide, so that two processes take the step of one.  The human half
+        is what it is in the supervised arm.  The pseudo half is divided by the mean count of both: a nearly empty one must not blow up,
+        and its scale is taken out by L̄_h / L̄_p anyway.
         """
         r, accelerator = self.recipe, self.engine.accelerator
         parts = torch.stack([sums[human].sum(), sums[~human].sum()])
-        totals = torch.cat([parts.detach(), counts.sum()[None].to(parts.dtype)])
+        totals = torch.cat([parts.detach(), torch.stack([counts[human].sum(), counts.sum()]).to(parts.dtype)])
         if accelerator.num_processes > 1:
             totals = accelerator.reduce(totals, "sum")
-        human_sum, pseudo_sum, count = totals.tolist()
+        human_sum, pseudo_sum, human_count, count = totals.tolist()
         scale = accelerator.num_processes  # DistributedDataParallel averages gradients over processes; these losses are sums
+        normaliser = human_count + 1
         if len(self.streams) == 1:
-            normaliser = count + 1
             return parts[0] * (scale / normaliser), human_sum / normaliser
         ratio = self.streams[1].batch / self.streams[0].batch
-        normaliser = count / (1 + ratio) + 1           # per labelled batch, as in the supervised arm
-        human_loss, pseudo_loss = human_sum / normaliser, pseudo_sum / (ratio * normaliser)
+        pseudo_normaliser = ratio * (count / (1 + ratio) + 1)
+        human_loss, pseudo_loss = human_sum / normaliser, pseudo_sum / pseudo_normaliser
         if not math.isfinite(human_loss + pseudo_loss):
             return parts.sum(), math.nan
         self.averages.update(human_loss, pseudo_loss)
         balance = self.averages.ratio()
-        loss = normalised_loss(parts[0] / normaliser, parts[1] / (ratio * normaliser), balance, r.alpha)
+        loss = normalised_loss(parts[0] / normaliser, parts[1] / pseudo_normaliser, balance, r.alpha)
         return loss * scale, float(normalised_loss(human_loss, pseudo_loss, balance, r.alpha))
 
     def _refuse(self, sums: Tensor, names: list[str], value: float, what: str = "loss") -> None:

@@ -156,6 +156,12 @@ def test_one_real_step_of_the_papers_segmenter(tmp_path):
     assert "learning rate 0.000625 = 0.08 x 2 / 256" in done.stdout
 
 
+def test_photos_that_are_scored_on_are_refused_in_the_pool(tmp_path):
+    generate(tmp_path / "data", Shapes(train=6, val=2, test=2, unlabeled=2), workers=1, layout="voc")
+    done = run("pascal", "mini", "--data", "data", "--unlabeled", "data/VOC2012/JPEGImages", cwd=tmp_path)
+    assert done.returncode == 1 and "2 photos of the val split are in the pool" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_list_of_papers_and_hidden_coarse_labels(tmp_path):
     """--image-ids with a published list, and --protocol train+pseudo_aug, end to end on a tiny VOCdevkit with coarse masks."""
     generate(tmp_path / "data", Shapes(train=12, val=6, test=6, unlabeled=12), workers=1, layout="voc")
@@ -165,7 +171,7 @@ def test_a_list_of_papers_and_hidden_coarse_labels(tmp_path):
     lists.joinpath("train_aug.txt").write_text("\n".join(aug))
     shutil.copytree(root / "SegmentationClass", root / "SegmentationClassAug")
     few = ["mini", "--data", "data", "--image-size", "65", "--starts", "random", "--steps", "3", "--warmup-steps", "0", "--batch-size", "4", "--eval-every", "3",
-           "--workers", "0", "--pseudo-threshold", "0.1", "--teacher-scales", "1", "--neck-repeats", "1"]
+           "--workers", "2", "--pseudo-threshold", "0.1", "--teacher-scales", "1", "--neck-repeats", "1"]
     done = run("pascal", *few, "--protocol", "train+pseudo_aug", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "12 images with train labels" in done.stdout and "pool 12 photos" in done.stdout and "against the pool's hidden labels" in done.stdout

@@ -30,3 +30,14 @@ def test_the_readme_shows_the_speed_table():
     table = [line for line in (ROOT / "results" / "speed.md").read_text().splitlines() if line.startswith("|")]
     readme = (ROOT / "README.md").read_text()
     assert table and all(line in readme for line in table)
+
+
+def test_the_segmentation_demo_stands_on_three_seeds_and_every_arm_beats_one_class_everywhere():
+    records = json.loads((ROOT / "results" / "pascal-demo" / "records.json").read_text())
+    assert sorted(r["settings"]["seed"] for r in records if r["arm"] == "random") == [0, 1, 2]
+    assert all(r["metrics"]["mIoU"] > r["metrics"]["chance"] and r["split"] == "test" for r in records)
+
+
+def test_masks_made_from_coco_are_not_called_pascal_voc():
+    records = json.loads((ROOT / "results" / "voc-mini" / "records.json").read_text())
+    assert all("COCO-derived, not PASCAL VOC" in r["recipe"] for r in records)

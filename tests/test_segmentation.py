@@ -20,6 +20,7 @@ from recipes import PASCAL
 from selftrain.data.pool import listed_pool, read_pool
 from selftrain.data.voc import PALETTE, VocDataset, encode_mask
 from selftrain.errors import UserError
+from selftrain.recipe import identity
 from selftrain.tasks import pseudo_masks
 from selftrain.tasks.miou import confusion, iou, scores
 from selftrain.tasks.segmentation import Segmentation
@@ -288,6 +289,42 @@ def test_soft_labels_move_with_their_photo():
 def test_a_teacher_that_is_sure_of_nothing_stops_with_advice(photos, tmp_path):
     with pytest.raises(UserError, match="sure of no pixel.*--pseudo-threshold 0.5"):
         label(task(), tmp_path / "labels", photos, [torch.full((K, 12, 16), 0.25)] * 4)
+    assert not (tmp_path / "labels" / "labels.json").exists()  # or the next run would find it and train on nothing
+
+
+def test_a_lost_pseudo_mask_names_the_folder_to_delete(photos, tmp_path):
+    _, truths = photos
+    for soft in (False, True):
+        folder = tmp_path / f"labels{soft}"
+        _, labels, _ = label(task(soft=soft), folder, photos, [teacher_of(t, 0.9) for t in truths])
+        labels.mask_path(1).unlink()
+        with pytest.raises(UserError, match=rf"p1.jpg.png: no such file. It is a pseudo-mask: delete the folder {folder}"):
+            labels.sample(1)
+
+
+def test_a_hidden_mask_of_another_size_is_named(photos, tmp_path):
+    dataset, truths = photos
+    dataset.mask_path(2).write_bytes(encode_mask(truths[2].T.copy()))
+    with pytest.raises(UserError, match="p2.jpg.*p2.png is 12x16"):
+        label(task(), tmp_path / "labels", photos, [teacher_of(t, 0.9) for t in truths])
+
+
+@pytest.mark.parametrize("option, teacher, student, raw", [
+    ("teacher_scales", True, False, False), ("teacher_flip", True, False, False), ("soft", True, False, False), ("pseudo_threshold", True, False, False),
+    ("eval_scales", False, False, True), ("eval_flip", False, False, True), ("image_size", False, False, False), ("neck_repeats", False, False, True),
+    ("protocol", True, True, True), ("workers", True, True, True)])
+def test_which_option_changes_which_result(option, teacher, student, raw):
+    """Whether a teacher's key, a student's key and the masks of one teacher stay the same under another value."""
+    one = PASCAL["demo"]()
+    other = replace(one, **{option: {"teacher_scales": (1.0,), "eval_scales": (2.0,), "protocol": "train_aug", "pseudo_threshold": 0.7}.get(option) or
+                            (not getattr(one, option) if isinstance(getattr(one, option), bool) else getattr(one, option) + 1)})
+    def masks(recipe):
+        return [getattr(recipe, field) for field in Segmentation.raw_fields if field not in recipe.unused()]
+    assert (identity(one, student=False) == identity(other, student=False)) is teacher
+    assert (identity(one, student=True) == identity(other, student=True)) is student
+    assert (masks(one) == masks(other)) is raw
+    soft = replace(one, soft=True)
+    assert identity(soft, student=True) == identity(replace(soft, pseudo_threshold=0.7), student=True)  # soft labels know no threshold
 
 
 def test_pseudo_labels_of_other_classes_and_damaged_lists_are_refused(photos, tmp_path):

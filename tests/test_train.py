@@ -113,14 +113,23 @@ def test_normalised_loss_golden_numbers():
     assert human.grad.item() == pytest.approx(1 / 4) and pseudo.grad.item() == pytest.approx(3 * 0.25 / 4)
 
 
-def test_the_first_student_step_weighs_both_halves_alike(engine, tmp_path):
+def test_the_first_student_step_weighs_both_halves_alike_and_the_human_one_as_its_teacher_did(engine, tmp_path):
     t = trainer(engine, tmp_path, recipe(alpha=1.0), [10] * 8, [200] * 8)
     sums, human = torch.tensor([1.0, 2.0, 0.25, 0.5], requires_grad=True), torch.tensor([True, True, False, False])
     loss, value = t._combine(sums, torch.tensor([3, 3, 1, 1]), human)
     loss.backward()
-    # normaliser: 8 positives over two halves, plus one = 5; the ratio of the first step is 3 / 0.75
-    assert value == pytest.approx((3 / 5 + 4 * 0.75 / 5) / 2) == pytest.approx(loss.item())
-    assert sums.grad.tolist() == pytest.approx([0.1, 0.1, 0.4, 0.4])
+    # human: 6 positives plus one; pseudo: 8 positives over two halves plus one = 5; the ratio of the first step makes both halves 3 / 7
+    assert value == pytest.approx(3 / 7) == pytest.approx(loss.item())
+    assert sums.grad.tolist() == pytest.approx([1 / 14, 1 / 14, 2 / 7, 2 / 7])
+    assert t._combine(sums.detach()[:2], torch.tensor([3, 3]), human[:2])[1] == pytest.approx(3 / 7 / 2)  # nothing but people's labels: half of the loss, alpha 1
+
+
+def test_how_sure_a_teacher_is_does_not_change_the_weight_of_human_labels(engine, tmp_path):
+    for kept in (400, 40, 4):
+        t = trainer(engine, tmp_path, recipe(alpha=1.0), [10] * 8, [200] * 8)
+        sums = torch.tensor([50.0, kept / 8], requires_grad=True)
+        t._combine(sums, torch.tensor([400, kept]), torch.tensor([True, False]))[0].backward()
+        assert sums.grad[0].item() == pytest.approx(1 / 401 / 2)
 
 
 def test_an_almost_empty_pseudo_half_does_not_blow_up(engine, tmp_path):

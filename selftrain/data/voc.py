@@ -285,7 +285,8 @@ def read_voc(root: str | Path, list_name: str, *, classes: tuple[str, ...] | Non
             )
     digest = hashlib.blake2b(repr(names).encode(), digest_size=8)
     for stem, labels in zip(stems, _digests([root / masks[stem] for stem in stems]), strict=True):
-        digest.update(f"\n{stem}\n".encode() + labels)
+        size = (root / "JPEGImages" / photos[stem]).stat().st_size  # other photos under the same masks are another data set
+        digest.update(f"\n{stem} {size}\n".encode() + labels)
     return VocDataset(
         folder=root / "JPEGImages",
         mask_folder=root,

@@ -25,6 +25,7 @@ MOST_OBJECTS = 100  # an image in training, as in the official code
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
+    task = "coco"
     NOT_IDENTITY = Recipe.NOT_IDENTITY | {"train_json", "val_json", "test_json", "train_images", "val_images", "test_images"}
     STUDENT_ONLY = Recipe.STUDENT_ONLY | {"pseudo_ignore", "pseudo_empty"}
 

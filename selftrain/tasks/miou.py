@@ -2,8 +2,6 @@
 
 import numpy as np
 
-IGNORED = 255
-
 
 def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """(K, K) int64 pixels by (true class, found class) of two class maps (H, W) uint8; pixels whose truth is 255 do not count.

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from augment import Sample
 from selftrain.data.image import image_size, read_bytes, read_image
 from selftrain.data.pool import Pool
-from selftrain.data.voc import VocDataset, encode_mask
+from selftrain.data.voc import IGNORED, VocDataset, encode_mask, mask_size_fault
 from selftrain.errors import UserError
 from selftrain.files import write_atomic
-from selftrain.tasks.miou import IGNORED, confusion, iou
+from selftrain.tasks.miou import confusion, iou
 
 FULL = 254  # the share that means 1; 255 is kept for what is ignored
 SHRINK = 4
@@ -63,14 +63,27 @@ def soften(mask: np.ndarray) -> np.ndarray:
     return np.stack([mask, mask, np.full_like(mask, FULL)], 2)
 
 
-class SoftDataset(VocDataset):
-    """Photos with soft labels: `mask` (H, W, 3) uint8, all 255 where ignored."""
+class PseudoDataset(VocDataset):
+    """Photos with hard labels of a teacher."""
 
     def mask(self, i: int) -> np.ndarray:
+        try:
+            return self._read(i)
+        except UserError as error:
+            raise UserError(f"{str(error).split('. ')[0]}. It is a pseudo-mask: delete the folder {self.mask_folder}, and the pool is labelled again") from None
+
+    def _read(self, i: int) -> np.ndarray:
+        return super().mask(i)
+
+
+class SoftDataset(PseudoDataset):
+    """Photos with soft labels: the mask of a sample is (H, W, 3) uint8, all 255 where ignored."""
+
+    def _read(self, i: int) -> np.ndarray:
         data = read_bytes(self.mask_path(i))
         small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
         if small is None or small.ndim != 3:
-            raise UserError(f"{self.mask_path(i)}: not a soft pseudo-label; delete its folder, and the pool is labelled again")
+            raise UserError(f"{self.mask_path(i)}: not a soft label")
         return small
 
     def sample(self, i: int) -> Sample:
@@ -105,15 +118,20 @@ def write_part(path: Path, pool: Pool, predictions: dict[int, PseudoMask], secon
 def write_labels(path: Path, parts: list[Path], pool: Pool, class_names: tuple[str, ...], info: dict) -> dict:
     """List every photo with at least one sure pixel, and its mask; returns the report."""
     loaded = [np.load(part) for part in parts]
-    order = np.concatenate([part["indices"] for part in loaded]).argsort()
-    kept, found = (np.concatenate([part[name] for part in loaded])[order] for name in ("kept", "found"))     # (N, K)
+    indices, first = np.unique(np.concatenate([part["indices"] for part in loaded]), return_index=True)
+    if len(indices) != len(pool):
+        raise UserError(f"{path.parent}: holds masks of {len(indices)} of the pool's {len(pool)} photos; delete the folder, and the pool is labelled again")
+    kept, found = (np.concatenate([part[name] for part in loaded])[first] for name in ("kept", "found"))     # (N, K)
     used = np.flatnonzero(kept.sum(1))
+    if not len(used):
+        raise UserError(f"the teacher is sure of no pixel of the pool at --pseudo-threshold {info['threshold']:g}. Train the teacher longer (--steps), "
+                        "give it more labels, or lower the threshold")
     share = {name: float(k / f) if f else None for name, k, f in zip(class_names, kept.sum(0), found.sum(0), strict=True)}
     report = {"threshold": info["threshold"], "pool_images": len(pool), "kept_images": len(used), "kept_pixels": float(kept.sum() / found.sum()),
-              "kept_pixels_per_class": share, "share_per_class": {name: float(n / kept.sum()) if kept.any() else 0.0 for name, n in zip(class_names, kept.sum(0))},
+              "kept_pixels_per_class": share, "share_per_class": {name: float(n / kept.sum()) for name, n in zip(class_names, kept.sum(0))},
               "images_per_class": {name: int(n) for name, n in zip(class_names, (kept > 0).sum(0))}}
     masks = [{"photo": pool.names[i].decode(), "mask": f"masks/{mask_file(pool, i)}", "index": int(i)} for i in used]
-    if pool.hidden is not None and len(used):
+    if pool.hidden is not None:
         report |= quality(_dataset(path.parent, pool, masks, class_names, info["soft"]), pool.hidden, used)
     content = msgspec.json.encode({"info": info | {"report": report}, "masks": masks}, order="deterministic")
     write_atomic(path, lambda file: file.write(content))
@@ -131,8 +149,10 @@ def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
         labelled += int((hidden != IGNORED).sum())
         if index in place:
             found = labels.mask(place[index])
-            if found.ndim == 3:
+            if found.ndim == 3:  # soft: at a quarter of the side
                 found = cv2.resize(found[..., 0], hidden.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            if found.shape != hidden.shape:
+                raise UserError(f"{labels.path(place[index])}: {mask_size_fault(found.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}")
             matrix = matrix + confusion(found, hidden, len(labels.class_names))
     return {"accuracy": float(np.trace(matrix) / max(1, matrix.sum())), "mIoU": 100 * float(np.nanmean(iou(matrix))), "covered": float(matrix.sum() / max(1, labelled))}
 
@@ -142,16 +162,16 @@ def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocData
     try:
         content = msgspec.json.decode(read_bytes(path))
         info, masks = content["info"], content["masks"]
-        classes = tuple(info["classes"])
+        classes, soft = tuple(info["classes"]), info["soft"]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a list of pseudo-masks ({error!r}); delete it, and it is written again") from None
     if classes != class_names:
         raise UserError(f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; label the pool with a teacher of this data")
-    return _dataset(path.parent, pool, masks, class_names, info["soft"])
+    return _dataset(path.parent, pool, masks, class_names, soft)
 
 
 def _dataset(folder: Path, pool: Pool, masks: list[dict], class_names: tuple[str, ...], soft: bool) -> VocDataset:
-    kind = SoftDataset if soft else VocDataset
+    kind = SoftDataset if soft else PseudoDataset
     return kind(folder=pool.folder, mask_folder=folder, names=np.array([m["photo"].encode() for m in masks]),
                 mask_names=np.array([m["mask"].encode() for m in masks]), image_ids=np.array([m["photo"] for m in masks]), class_names=class_names)
 

@@ -12,19 +12,19 @@ from torch.nn import functional as F
 
 from augment import Sample
 from selftrain.data.pool import Pool
-from selftrain.data.voc import VocDataset
-from selftrain.errors import UserError
+from selftrain.data.voc import IGNORED, VocDataset
 from selftrain.models.nasfpn import LEVELS
 from selftrain.models.segmenter import Segmenter
 from selftrain.recipe import Recipe, refuse
 from selftrain.tasks import Batch
 from selftrain.tasks import pseudo_masks
 from selftrain.tasks.base import BaseTask, stack_images
-from selftrain.tasks.miou import IGNORED, confusion, scores
+from selftrain.tasks.miou import confusion, scores
 
 
 @dataclass(frozen=True)
 class SegmentationRecipe(Recipe):
+    task = "pascal"
     NOT_IDENTITY = Recipe.NOT_IDENTITY | {"protocol"}  # the labels themselves enter by their hash
     STUDENT_ONLY = Recipe.STUDENT_ONLY | {"soft", "teacher_scales", "teacher_flip"}
 
@@ -37,11 +37,14 @@ class SegmentationRecipe(Recipe):
     teacher_flip: bool = True
     """a teacher averages over the mirrored photo as well"""
     soft: bool = False
-    """pseudo-labels are the two best classes and their probabilities, at a quarter of the photo's side, in place of hard labels"""
+    """pseudo-labels are the two best classes and the better one's share of their sum, at a quarter of the photo's side; no threshold"""
     eval_scales: tuple[float, ...] = (1.0,)
     """the same for evaluation; one scale is the usual protocol of ablations"""
     eval_flip: bool = False
     """evaluate on the mirrored photo as well"""
+
+    def unused(self) -> set[str]:
+        return super().unused() | ({"pseudo_threshold"} if self.soft else set())
 
     def check(self) -> "SegmentationRecipe":
         super().check()
@@ -134,15 +137,11 @@ class Segmentation(BaseTask):
         pseudo_masks.write_part(path, pool, predictions, seconds)
 
     def write_labels(self, path: Path, parts: list[Path], pool: Pool, human: VocDataset, info: dict) -> dict:
-        """The json that lists the masks.  Raises UserError when the teacher was sure of no pixel."""
+        """The json that lists the masks.  Raises UserError, and writes nothing, when the teacher was sure of no pixel."""
         r = self.recipe
         info |= {"threshold": None if r.soft else r.pseudo_threshold, "soft": r.soft, "scales": list(r.teacher_scales), "flip": r.teacher_flip,
                  "classes": list(human.class_names)}
-        report = pseudo_masks.write_labels(path, parts, pool, human.class_names, info)
-        if not report["kept_images"]:
-            raise UserError(f"the teacher is sure of no pixel of the pool at --pseudo-threshold {r.pseudo_threshold:g}. Train the teacher longer (--steps), "
-                            "give it more labels, or lower the threshold")
-        return report
+        return pseudo_masks.write_labels(path, parts, pool, human.class_names, info)
 
     def describe_labels(self, report: dict) -> str:
         return pseudo_masks.describe(report)
