@@ -36,7 +36,7 @@ def demo() -> DetectionRecipe:
 
 
 def mini() -> DetectionRecipe:
-    """One's own data in an hour on one accelerator: a small real network, moderate images, all four arms.
+    """One's own data: a small real network, moderate images, all four arms.
 
     command   accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR
     hardware  one accelerator with 16 GB; on a CPU give --image-size 129 --anchor-scale 2 --steps 500 --batch-size 8 --lr-batch 8
@@ -107,7 +107,7 @@ def pascal_demo() -> SegmentationRecipe:
 
 
 def pascal_mini() -> SegmentationRecipe:
-    """One's own data in VOC's layout in an hour on one accelerator.
+    """One's own data in VOC's layout: a small real network, moderate images, all four arms.
 
     command   accelerate launch benchmarks/pascal.py mini --data VOCdevkit --unlabeled DIR
     hardware  one accelerator with 16 GB

@@ -56,9 +56,12 @@ def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, poo
     def write() -> None:
         nonlocal began
         if waiting:
-            now = time.perf_counter()
-            task.write_part(folder / f"part-{min(waiting):08d}.npz", pool, {k: v for found in waiting.values() for k, v in found.items()}, now - began)
+            now, first, found = time.perf_counter(), min(waiting), {k: v for part in waiting.values() for k, v in part.items()}
             waiting.clear()
+            try:
+                task.write_part(folder / f"part-{first:08d}.npz", pool, found, now - began)
+            except OSError as error:
+                raise UserError(f"{folder}: pseudo-labels cannot be written ({error}). Those before are safe: free some space and give the same command again") from error
             began = now
 
     def done(item: int, found: dict[int, Any]) -> None:

@@ -45,6 +45,7 @@ def count_events(event: str | None, at: int, number: int, log: Path) -> None:
             return result
         setattr(owner, attribute, wrapped)
 
+    pseudo.PART = 3  # of ten batches: parts are written while the pool is being labelled
     wrap(train.Trainer, "_step", "step", before=False)
     wrap(files.os, "fsync", "save", before=True)
     wrap(files.os, "replace", "save", before=True)

@@ -32,7 +32,7 @@ class Pool:
 
     def path(self, i: int) -> Path:
         """The image file of position i."""
-        return self.folder / os.fsdecode(self.names[i])
+        return self.folder / self.names[i].decode()
 
     def sample(self, i: int) -> Sample:
         """Image i decoded, without labels. UserError if the file is missing or damaged."""
@@ -46,7 +46,8 @@ def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
     not with `labels=False`.
 
     Raises:
-        UserError: a folder is missing or cannot be read, there is no picture, or the labels beside the folder are broken.
+        UserError: a folder is missing or cannot be read, there is no picture, a name is not UTF-8, or the labels beside the folder
+            are broken.
     """
     roots = [Path(os.path.abspath(folder)) for folder in folders]
     if not roots:
@@ -61,9 +62,17 @@ def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
         raise UserError(
             f"{', '.join(map(str, roots))}: no picture in the pool. Give a folder with files ending in {' '.join(IMAGE_SUFFIXES)}."
         )
-    images = sorted((os.fsencode(name), size) for name, size in found.values())
+    images = sorted((_encoded(name, common), size) for name, size in found.values())
     pool = _pool(common, [name for name, _ in images], [size for _, size in images])
     return _with_labels(pool) if labels and len(roots) == 1 else pool
+
+
+def _encoded(name: str, folder: Path) -> bytes:
+    """The name in UTF-8. UserError for one that is not: label files, which are json, could not hold it."""
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, as from an old archive. Rename the file.") from None
 
 
 def rest_pool(dataset: Labelled, image_ids_used: np.ndarray) -> Pool:

@@ -184,8 +184,8 @@ def announce(pool: Pool) -> str:
     some = np.linspace(0, len(pool) - 1, min(50, len(pool))).astype(int)
     sizes = np.array([image_size(pool.path(i)) for i in some])
     each = float((3 * np.ceil(sizes / SHRINK).prod(1)).mean())
-    return (f"soft pseudo-labels: two classes and a share at 1/{SHRINK} of the photo's side, at most {each / 1e3:.1f} kB a photo "
-            f"(mean of {len(some)}), {each * len(pool) / 1e9:.3f} GB for {len(pool):,} photos; PNG compression makes it less")
+    return (f"soft pseudo-labels: two classes and a share at 1/{SHRINK} of the photo's side, {each:,.0f} bytes a photo before PNG's compression "
+            f"(mean of {len(some)}), {each * len(pool) / 1e9:.3f} GB for {len(pool):,} photos")
 
 
 def describe(report: dict) -> str:

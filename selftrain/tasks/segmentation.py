@@ -51,6 +51,8 @@ class SegmentationRecipe(Recipe):
         for option in ("teacher_scales", "eval_scales"):
             scales = getattr(self, option)
             refuse(not scales or not all(0.1 <= scale <= 4 for scale in scales), f"--{option.replace('_', '-')} {' '.join(map(str, scales))}: give one or more from 0.1 to 4")
+        refuse(self.batch_size // self.accumulate < 2 and self.image_size <= 128,
+               f"one image a micro-batch at --image-size {self.image_size}: the coarsest map is 1 x 1, and batch norm needs two values; raise --batch-size, or lower --accumulate")
         refuse(self.data == "shapes" and self.protocol != "train", f"--protocol {self.protocol} needs PASCAL's coarse masks; the generated set has one kind")
         refuse(self.protocol == "train+pseudo_aug" and (bool(self.unlabeled) or not self.self_training),
                "--protocol train+pseudo_aug makes the photos with coarse masks the pool; drop --unlabeled and --no-self-training")
