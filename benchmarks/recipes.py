@@ -87,6 +87,8 @@ def pascal_demo() -> SegmentationRecipe:
 
     command   accelerate launch benchmarks/pascal.py
     hardware  two CPU cores, 4 GB
+    hours     0.08
+    expected  random 27.7, imagenet 75.4, random + self-training 24.4, imagenet + self-training 79.1 mIoU on the test split (seeds 0, 1, 2; two cores)
     """
     return SegmentationRecipe(
         name="pascal-demo",
