@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -167,7 +168,9 @@ def test_a_folder_of_others_is_refused_by_name(tmp_path):
 def test_an_interrupted_run_leaves_nothing_that_looks_finished(tmp_path, how):
     root = tmp_path / "set"
     command = [sys.executable, "-m", "selftrain.data.shapes", "--out", str(root), "--train", "20000", "--workers", "2"]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    # a shell's background job, as this test may be, ignores SIGINT, and so would its children
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=heed)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".set-*.part/train2017/*.jpg")):
         assert run.poll() is None and time.monotonic() < deadline
