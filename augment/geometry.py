@@ -7,6 +7,7 @@ is known. Numbers of pixels are meant for a picture of long side 640, the paper'
 """
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 
 import albumentations as A
@@ -35,9 +36,9 @@ class Warp(A.DualTransform):
         super().__init__(p=p)
         self.amount = amount
 
+    @abstractmethod
     def matrix(self, amount: float, width: int, height: int) -> np.ndarray:
         """(2, 3): where a point (x, y) of the picture goes, in continuous coordinates."""
-        raise NotImplementedError
 
     def get_params_dependent_on_data(self, params, data):
         height, width = params["shape"][:2]

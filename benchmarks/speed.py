@@ -22,13 +22,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the table is about the processor; an accelerator would stand in its header, idle
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from accelerate import Accelerator  # noqa: E402
 from PIL import Image  # noqa: E402
 from torchvision import tv_tensors  # noqa: E402
 
@@ -39,13 +37,12 @@ from selftrain import record, splits  # noqa: E402
 from selftrain.data.loader import Share, Stream, TrainBatches, loader  # noqa: E402
 from selftrain.data.pool import read_pool  # noqa: E402
 from selftrain.data.sources import CocoSource  # noqa: E402
+from selftrain.errors import UserError  # noqa: E402
 from selftrain.files import write_atomic  # noqa: E402
 from selftrain.pseudo import label_pool  # noqa: E402
-from selftrain.rounds import fresh_model  # noqa: E402
-from selftrain.starts import normalisation  # noqa: E402
 from selftrain.tasks.coco_ap import coco_ap  # noqa: E402
 from selftrain.tasks.detection import Detection, DetectionRecipe  # noqa: E402
-from selftrain.train import Engine, Trainer, _optimizer  # noqa: E402
+from selftrain.train import Trainer, _optimizer  # noqa: E402
 from speed_measure import Line, Setting, alternate, threads  # noqa: E402
 from speed_rows import CLASSES, IMAGENET  # noqa: E402
 
@@ -158,23 +155,8 @@ def photos(s: Setting) -> speed_rows.CocoDataset:
 # ---- the demo ---------------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
 def demo_trainer(s: Setting) -> tuple[Trainer, splits.Splits]:
-    """The demo's imagenet arm, trained to its end: an untrained teacher finds nothing, and NMS of nothing costs nothing."""
-    recipe = demo()
-    shapes = replace(recipe.shapes, val=20, test=20, unlabeled=50 if s.quick else recipe.shapes.unlabeled)  # the counts do not change what is in an image
-    recipe = replace(recipe, shapes=shapes, out=str(s.folder), eval_every=10**6, save_every=10**6)
-    if s.quick:
-        recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)
-    data = splits.load(recipe, CocoSource, warn=print)
-    task = Detection(recipe, data.train.class_names)
-    policy = task.policy(normalisation(recipe.backbone, "imagenet")[0])
-    model, _ = fresh_model(task, recipe, "imagenet", None)
-    engine = Engine(Accelerator(cpu=True), SimpleNamespace(poll=lambda: False, check=lambda: None))  # Ctrl-C ends a benchmark at once
-    trainer = Trainer(engine, task, recipe, model, [Stream("human", data.train, recipe.batch_size, policy, recipe.seed)], s.folder / "cell", "demo", "speed")
-    with threads(s.cores):
-        trainer.run(lambda model: {})
-    return trainer, data
+    return speed_rows.trained(s, demo(), Detection, CocoSource)
 
 
 def training_with_loader(s: Setting) -> list[Line]:
@@ -322,4 +304,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,12 +1,16 @@
 """What the rows of `speed.py` are measured against and on: torchvision's counterparts, then generated pictures, scenes and files."""
 
+import functools
 import os
 import random
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
@@ -17,12 +21,19 @@ from torchvision.transforms.v2 import functional as F
 
 from augment import Sample
 from augment.policies import SCALE_RANGE
+from selftrain import splits
 from selftrain.data.coco import CocoDataset
 from selftrain.data.image import image_size
+from selftrain.data.loader import Stream
 from selftrain.data.pool import list_images
 from selftrain.models.anchors import RATIOS, SCALES
 from selftrain.models.retinanet import ANCHORS_PER_CELL
+from selftrain.recipe import Recipe
+from selftrain.rounds import fresh_model
+from selftrain.starts import normalisation
 from selftrain.tasks.detection import DetectionRecipe
+from selftrain.train import Engine, Trainer
+from speed_measure import Setting, threads
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pixels in 0..1
 CLASSES = tuple(f"class{k:02d}" for k in range(80))      # as many as COCO's
@@ -56,6 +67,28 @@ def torchvision_twin(model: nn.Module, recipe: DetectionRecipe, classes: int) ->
         Pyramid(model.backbone, model.neck, recipe.channels), classes, min_size=recipe.image_size, max_size=recipe.image_size,
         image_mean=IMAGENET[0], image_std=IMAGENET[1], anchor_generator=AnchorGenerator(sides, (RATIOS,) * len(sides)), head=head,
         fg_iou_thresh=0.5, bg_iou_thresh=0.5, size_divisible=1, _skip_resize=True)
+
+
+# ---- a demo's teacher --------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def trained(s: Setting, recipe: Recipe, task: type, source: type) -> tuple[Trainer, splits.Splits]:
+    """A demo's imagenet arm, trained to its end: an untrained teacher finds nothing, and post-processing of nothing costs nothing."""
+    shapes = replace(recipe.shapes, val=20, test=20, unlabeled=50 if s.quick else recipe.shapes.unlabeled)  # the counts do not change what is in an image
+    recipe = replace(recipe, shapes=shapes, out=str(s.folder), eval_every=10**6, save_every=10**6)
+    if s.quick:
+        recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)
+    data = splits.load(recipe, source, warn=print)
+    task = task(recipe, data.train.class_names)
+    policy = task.policy(normalisation(recipe.backbone, "imagenet")[0])
+    model, _ = fresh_model(task, recipe, "imagenet", None)
+    engine = Engine(Accelerator(cpu=True), SimpleNamespace(poll=lambda: False, check=lambda: None))  # Ctrl-C ends a benchmark at once
+    stream = Stream("human", data.train, recipe.batch_size, policy, recipe.seed)
+    trainer = Trainer(engine, task, recipe, model, [stream], s.folder / f"cell-{recipe.name}", recipe.name, "speed")
+    with threads(s.cores):
+        trainer.run(lambda model: {})
+    return trainer, data
 
 
 # ---- torchvision's transforms -----------------------------------------------------------------------------------------------------

@@ -1,34 +1,28 @@
 """The rows of `speed.py` about segmentation: training step, pseudo-masks, mIoU."""
 
-import functools
-import resource
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import torch
-from accelerate import Accelerator
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from recipes import pascal_demo
-from selftrain import splits
-from selftrain.data.loader import Stream
 from selftrain.data.pool import Pool, read_pool
 from selftrain.data.sources import VocSource
 from selftrain.data.voc import IGNORED, VOC_CLASSES
 from selftrain.errors import UserError
 from selftrain.pseudo import label_pool
-from selftrain.rounds import fresh_model
-from selftrain.starts import normalisation
 from selftrain.tasks.miou import confusion, scores
 from selftrain.tasks.segmentation import Segmentation, SegmentationRecipe
-from selftrain.train import Engine, Trainer, _optimizer
+from selftrain.train import Engine, _optimizer
 from speed_measure import Line, Setting, alternate, threads
-from speed_rows import IMAGENET
+from speed_rows import IMAGENET, trained
 
 
 def step_512(s: Setting) -> list[Line]:
@@ -78,28 +72,9 @@ def step_512(s: Setting) -> list[Line]:
                  f"segmenter: {work[0]:.0f} GFLOP an image forward against {work[1]:.0f}; {np.median(costs[0]):.2f} s an image against {np.median(costs[1]):.2f} s")]
 
 
-@functools.cache
-def demo_teacher(s: Setting) -> tuple[Trainer, splits.Splits]:
-    """The demo's imagenet arm, trained to its end."""
-    recipe = pascal_demo()
-    shapes = replace(recipe.shapes, val=20, test=20, unlabeled=50 if s.quick else recipe.shapes.unlabeled)
-    recipe = replace(recipe, shapes=shapes, out=str(s.folder), eval_every=10**6, save_every=10**6)
-    if s.quick:
-        recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)
-    data = splits.load(recipe, VocSource, warn=print)
-    task = Segmentation(recipe, data.train.class_names)
-    policy = task.policy(normalisation(recipe.backbone, "imagenet")[0])
-    model, _ = fresh_model(task, recipe, "imagenet", None)
-    engine = Engine(Accelerator(cpu=True), SimpleNamespace(poll=lambda: False, check=lambda: None))
-    trainer = Trainer(engine, task, recipe, model, [Stream("human", data.train, recipe.batch_size, policy, recipe.seed)], s.folder / "cell-masks", "demo", "speed")
-    with threads(s.cores):
-        trainer.run(lambda model: {})
-    return trainer, data
-
-
 def pseudo_masks(s: Setting) -> list[Line]:
     """`label_pool` into a fresh folder each turn: decoding, scales and mirror, averaged probabilities, PNGs and label file on the disk."""
-    trainer, data = demo_teacher(s)
+    trainer, data = trained(s, pascal_demo(), Segmentation, VocSource)
     recipe, task, teacher = trainer.recipe, trainer.task, trainer.ema.module
     pool = replace(data.pool, hidden=None)                              # photos, as a person's pool is; nothing to measure masks by
     passes = []
@@ -121,24 +96,27 @@ def pseudo_masks(s: Setting) -> list[Line]:
 
     with threads(s.cores):
         costs = alternate(lambda: label(pool), theirs, repeats=s.repeats, units=len(pool))
-        remark = memory(s, pool, label)
+        remark = memory(s, pool, trainer.engine, label)
     return [Line(f"pseudo-masks, demo, {len(pool)} images, {len(recipe.teacher_scales)} scales{' and mirror' if recipe.teacher_flip else ''}",
                  "the forward passes alone, on resident batches", "images/s", 0.8, *costs, remark)]
 
 
-def memory(s: Setting, pool: Pool, label) -> str:
-    """Peak memory of the process after labelling the pool, and after labelling ten times as many photos."""
+def memory(s: Setting, pool: Pool, engine: Engine, label: Callable[[Pool], None]) -> str:
+    """Most memory of the process, looked at after every batch, while it labels the pool and while it labels ten times as many photos."""
     folder = s.folder / "copies"
     for copy in range(10):
         (folder / str(copy)).mkdir(parents=True)
         for i in range(len(pool)):
             shutil.copyfile(pool.path(i), folder / str(copy) / pool.path(i).name)
-    many = read_pool([folder], labels=False)
-    peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
-    label(many)
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    many, peaks = read_pool([folder], labels=False), []
+    for photos in (pool, many):
+        seen: list[int] = []
+        engine.stop.check = lambda: seen.append(psutil.Process().memory_info().rss)
+        label(photos)
+        peaks.append(max(seen) / 2**20)
+    engine.stop.check = lambda: None
     shutil.rmtree(folder)
-    return f"pseudo-masks: peak memory {peaks[0]:.0f} MiB after {len(pool):,} masks, {peaks[1]:.0f} MiB after {len(many):,} more in one go"
+    return f"pseudo-masks: at most {peaks[0]:.0f} MiB while {len(pool):,} masks are written, {peaks[1]:.0f} MiB while {len(many):,} are"
 
 
 def miou(s: Setting) -> list[Line]:

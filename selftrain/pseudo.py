@@ -35,6 +35,10 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
         engine.accelerator.wait_for_everyone()
         if engine.accelerator.is_main_process:
             parts = sorted(folder.glob("part-*.npz"))
+            indices = np.concatenate([np.load(part)["indices"] for part in parts])
+            if not np.array_equal(np.sort(indices), np.arange(len(pool))):  # as after two commands at once
+                raise UserError(f"{folder}: its parts do not hold each of the pool's {len(pool)} photos once ({len(indices)} predictions of "
+                                f"{len(np.unique(indices))} photos); delete the folder, and the pool is labelled again")
             info = {"teacher": teacher_hash, "pool": pool.hash, "human": human.hash, "folder": "names are relative to the pool's common folder"}
             task.write_labels(labels, parts, pool, human, info)
     engine.accelerator.wait_for_everyone()

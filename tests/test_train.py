@@ -3,6 +3,7 @@
 import resource
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from recipes import COCO
 from selftrain import checkpoint
 from selftrain.data.loader import Stream
 from selftrain.errors import UserError
+from selftrain.pseudo import label_pool
+from selftrain.recipe import digest
 from selftrain.record import flattened, steps_to
 from selftrain.stop import Stop
 from selftrain.train import Averages, Engine, Trainer, evaluate, learning_rate, normalised_loss
@@ -262,6 +265,24 @@ def test_gradient_accumulation_sees_the_whole_batch(engine, tmp_path):
 def test_a_batch_that_does_not_divide_is_refused(engine, tmp_path):
     with pytest.raises(UserError, match="--batch-size"):
         trainer(engine, tmp_path, recipe(accumulate=3), [10] * 8)
+
+
+# ---- labelling ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held, words", [(([0, 1], [1, 2, 3]), "5 predictions of 4 photos"), (([0, 1], [3]), "3 predictions of 3 photos")])
+def test_predictions_that_overlap_or_lack_a_photo_are_no_labels(engine, tmp_path, held, words):
+    """As after two commands that labelled one folder at once: counted twice, a photo would weigh twice."""
+    class Labelling(Brightness):
+        raw_fields, label_fields = ("image_size",), ()
+    settings = recipe(eval_batch=4)  # one batch, whose first photo a part holds: nothing is left to predict
+    pool = type("Pool", (), {"hash": "pool", "__len__": lambda self: 4})()
+    folder = tmp_path / f"pool-{digest(['teacher', 'pool', settings.image_size])}"
+    folder.mkdir()
+    for n, indices in enumerate(held):
+        np.savez(folder / f"part-{n}.npz", indices=indices, seconds=1.0)
+    with pytest.raises(UserError, match=words):
+        label_pool(engine, Labelling(), settings, None, "teacher", pool, SimpleNamespace(hash="human"), tmp_path, "label")
 
 
 # ---- what a curve says ----------------------------------------------------------------------------------------------------

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from augment.geometry import VOID
 from augment.sample import Sample
 from selftrain.data.dataset import Labelled, class_difference
 from selftrain.data.image import read_bytes, read_image
 from selftrain.errors import UserError
 
-IGNORED = 255
+IGNORED = VOID  # 255: what the policies put where nothing is known
 LISTS = ("train", "val", "test", "train_aug", "unlabeled")
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",

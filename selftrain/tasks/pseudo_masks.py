@@ -118,10 +118,8 @@ def write_part(path: Path, pool: Pool, predictions: dict[int, PseudoMask], secon
 def write_labels(path: Path, parts: list[Path], pool: Pool, class_names: tuple[str, ...], info: dict) -> dict:
     """List every photo with at least one sure pixel, and its mask; returns the report."""
     loaded = [np.load(part) for part in parts]
-    indices, first = np.unique(np.concatenate([part["indices"] for part in loaded]), return_index=True)
-    if len(indices) != len(pool):
-        raise UserError(f"{path.parent}: holds masks of {len(indices)} of the pool's {len(pool)} photos; delete the folder, and the pool is labelled again")
-    kept, found = (np.concatenate([part[name] for part in loaded])[first] for name in ("kept", "found"))     # (N, K)
+    order = np.concatenate([part["indices"] for part in loaded]).argsort()
+    kept, found = (np.concatenate([part[name] for part in loaded])[order] for name in ("kept", "found"))     # (N, K)
     used = np.flatnonzero(kept.sum(1))
     if not len(used):
         raise UserError(f"the teacher is sure of no pixel of the pool at --pseudo-threshold {info['threshold']:g}. Train the teacher longer (--steps), "
