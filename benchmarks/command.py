@@ -94,7 +94,10 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     with accelerator.main_process_first(), engine.stage("generate the data set", drawn, unit="image") as bar:
         splits = data.load(recipe, benchmark.source, warn=lambda text: say(f"[yellow]note:[/] {text}"), progress=lambda done, _: bar.update(done, done))
     task = benchmark.task(recipe, splits.train.class_names)
-    cells = rounds.plan(recipe, splits)
+    cells = [cell for cell in rounds.plan(recipe, splits) if not (cell.teacher and recipe.until == "labels")]
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            rounds.settle_stale(cells, recipe.stale, say)
     announce(say, recipe, splits, cells, accelerator)
     rounds.preflight(task, cells, accelerator.num_processes)
     engine.on_rate = Estimate(say, cells)
@@ -104,6 +107,8 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
         engine.on_rate.cell, engine.steps_before = number - 1, (number - 1) * recipe.steps
         try:
             records.append(rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say))
+            if recipe.until == "labels":
+                rounds.labels_of(engine, task, recipe, cell, splits, say)
         except Stopped:
             accelerator.end_training()  # trackers write what they hold
             raise

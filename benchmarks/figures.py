@@ -1,6 +1,16 @@
-"""Figures from records."""
+"""Figures from records.
 
+    python benchmarks/figures.py                               results/records/STUDY/*.json -> results/figures/STUDY-*.png and *.svg
+
+Readable in grey and by colour-blind people: Okabe and Ito's colours, line styles and markers tell the arms apart.  Intervals are 95 % (Student's t),
+over seeds; what the paper published is dashed and grey.
+"""
+
+import argparse
+import io
 import itertools
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -8,18 +18,36 @@ import numpy as np
 
 matplotlib.use("Agg")  # no screen on a cluster's node
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
+from matrix import Estimate, Matrix, bill, read_studies  # noqa: E402
+from published import published  # noqa: E402
+from selftrain.errors import UserError  # noqa: E402
+from selftrain.files import write_atomic  # noqa: E402
 from selftrain.record import arms  # noqa: E402
 
-# Okabe and Ito's colours, tellable by colour-blind people; line style and marker tell the arms apart in grey
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#0072B2", "o", "--"), ("#D55E00", "s", "--"), ("#009E73", "^", "-"), ("#009E73", "^", "--"),
           ("#CC79A7", "D", "-"), ("#CC79A7", "D", "--")]
+PAPER = dict(color="0.45", linestyle=(0, (4, 3)), linewidth=1.2, markersize=4, markerfacecolor="white")
+SAVED = {"png": {"Software": None}, "svg": {"Date": None}}  # nothing of the day or the machine, so that equal records give equal bytes
+# Lighter on the disk, and equal on machines with other fonts
+plt.rcParams |= {"svg.hashsalt": "selftrain", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9}
 
 
 def draw_curves(records: list[dict], title: str, path: Path) -> None:
     """The metric on the val split over steps, a line an arm: the mean over seeds, their range as a band."""
-    metric = records[0]["metric"]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    _curves(axes, records)
+    axes.set(title=f"{title}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
+    axes.title.set_fontsize(10)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _curves(axes: Axes, records: list[dict]) -> None:
+    metric = records[0]["metric"]
     for arm, (colour, marker, line) in zip(arms(records), itertools.cycle(STYLES)):
         curves = [r["curve"] for r in records if r["arm"] == arm]
         steps = [p["step"] for p in curves[0]]
@@ -27,11 +55,223 @@ def draw_curves(records: list[dict], title: str, path: Path) -> None:
         axes.plot(steps, values.mean(0), color=colour, marker=marker, markersize=4, linestyle=line, label=arm)
         if len(curves) > 1:
             axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel="steps", ylabel=f"{metric} (val split, averaged weights)", ylim=(0, None), xlim=(0, None),
-             title=f"{title}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
-    axes.title.set_fontsize(10)
+    axes.set(xlabel="steps", ylabel=f"{metric} (val split, averaged weights)", ylim=(0, None), xlim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(path)
-    plt.close(figure)
 
+
+def style(matrix: Matrix, arm: str) -> dict:
+    colour, marker, line = STYLES[matrix.arms.index(arm) % len(STYLES)]
+    return dict(color=colour, marker=marker, linestyle=line, markersize=5, capsize=3, label=arm)
+
+
+def _bars(axes: Axes, places: list[float], estimates: list[Estimate | None], **look) -> None:
+    """Means with their intervals; where nothing ran, nothing."""
+    there = [(x, e) for x, e in zip(places, estimates) if e is not None]
+    if there:
+        axes.errorbar([x for x, _ in there], [e.mean for _, e in there], yerr=[0.0 if e.n < 2 else e.half for _, e in there], **look)
+
+
+# ---- figures: each takes the study and gives a figure, or None where its records do not allow one ------------------------------------
+
+
+def policies(matrix: Matrix) -> Figure | None:
+    """Figure 1, left: what each arm gains over the random start, by policy, all labels."""
+    fraction, names = matrix.fractions[-1], matrix.policies
+    if len(names) < 2:
+        return None
+    return _gain(matrix, [(policy, fraction) for policy in names], names, f"augmentation policy, {100 * fraction:g} % of the labels", "Figure 1, left")
+
+
+def fractions(matrix: Matrix) -> Figure | None:
+    """Figure 1, right: the same by label fraction, under the strongest policy."""
+    policy = matrix.policies[-1]
+    there = [f for f in matrix.fractions if matrix.at("random", policy, f)]
+    if len(there) < 2:
+        return None
+    return _gain(matrix, [(policy, f) for f in there], [f"{100 * f:g} %" for f in there], f"share of the labels, {policy}", "Figure 1, right")
+
+
+def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], label: str, title: str) -> Figure:
+    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
+    shown = [arm for arm in matrix.arms if arm != "random"]
+    shift = np.linspace(-0.12, 0.12, len(shown)) if len(shown) > 1 else [0.0]
+    for k, arm in enumerate(shown):
+        gains = [Estimate.of(matrix.differences(arm, "random", *place)) for place in places]
+        _bars(axes, [x + shift[k] for x in range(len(places))], gains, **style(matrix, arm))
+        paper = [(published(matrix.task, arm, *place), published(matrix.task, "random", *place)) for place in places]
+        points = [(x + shift[k], a.value - b.value) for x, (a, b) in enumerate(paper) if a and b]
+        if points:
+            axes.plot(*zip(*points), marker=style(matrix, arm)["marker"], label=f"{arm}, published", **PAPER)
+    axes.axhline(0, color="0.2", linewidth=0.8)
+    axes.set_xticks(range(len(places)), names)
+    axes.set(xlabel=label, ylabel=f"Δ{matrix.metric} to the random start", title=f"{title}: {matrix.name}, n = {_seeds(matrix, places)}")
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _seeds(matrix: Matrix, places: list[tuple[str, float]]) -> str:
+    counts = sorted({len(matrix.at(arm, *place)) for arm in matrix.arms for place in places} - {0})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + " seeds a point"
+
+
+def curves(matrix: Matrix) -> Figure:
+    """Learning curves of every arm, a panel a policy and fraction."""
+    places = matrix.places()
+    columns = min(3, len(places))
+    rows = -(-len(places) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.7 * rows + 0.5), layout="constrained", sharey=True, squeeze=False)
+    for axes in panels.flat[len(places):]:
+        axes.axis("off")
+    for axes, (policy, fraction, labels) in zip(panels.flat, places):
+        for arm in matrix.arms:
+            found = list(matrix.at(arm, policy, fraction, labels).values())
+            if not found:
+                continue
+            look = style(matrix, arm)
+            values = np.array([[p[matrix.metric] for p in r["curve"]] for r in found])
+            steps = [p["step"] for p in found[0]["curve"]]
+            axes.plot(steps, values.mean(0), color=look["color"], linestyle=look["linestyle"], marker=look["marker"], markersize=3, linewidth=1, label=arm)
+            if len(found) > 1:
+                axes.fill_between(steps, values.min(0), values.max(0), color=look["color"], alpha=0.15, linewidth=0)
+        axes.set(title=f"{policy}, {100 * fraction:g} %{'' if labels == 'train' else f', {labels}'}", xlim=(0, None), ylim=(0, None))
+        axes.grid(alpha=0.3)
+    handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8)
+    figure.supxlabel("steps", fontsize=9)
+    figure.supylabel(f"{matrix.metric} (val split); band: range over seeds", fontsize=9)
+    return figure
+
+
+def cost(matrix: Matrix) -> Figure:
+    """Score against images seen, the teachers' included: up and left is better."""
+    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
+    for arm in matrix.arms:
+        look = style(matrix, arm) | {"linestyle": "none"}
+        for policy, fraction, labels in matrix.places():
+            found = matrix.at(arm, policy, fraction, labels)
+            if found:
+                images = bill(next(iter(found.values())), matrix.by_key)[0]
+                _bars(axes, [images * (1 + 0.02 * matrix.policies.index(policy))], [matrix.score(arm, policy, fraction, labels=labels)], **look)
+                look["label"] = None
+                axes.annotate(f"{policy} {100 * fraction:g} %", (images * (1 + 0.02 * matrix.policies.index(policy)), matrix.score(arm, policy, fraction, labels=labels).mean),
+                              fontsize=5, xytext=(5, 0), textcoords="offset points", va="center")
+    axes.set(xlabel="images seen in training, the teacher's included", ylabel=f"{matrix.metric} ({matrix.records[0]['split']} split)", xlim=(0, None), ylim=(0, None),
+             title=f"Accuracy against cost: {matrix.name}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def labels(matrix: Matrix) -> Figure | None:
+    """Score against the number of labelled images, on a logarithmic axis."""
+    policy = matrix.policies[-1]
+    there = [f for f in matrix.fractions if any(matrix.at(arm, policy, f) for arm in matrix.arms)]
+    if len(there) < 2:
+        return None
+    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
+    for arm in matrix.arms:
+        mine = [f for f in there if matrix.at(arm, policy, f)]
+        counts = [next(iter(matrix.at(arm, policy, f).values()))["labelled_images"] for f in mine]
+        _bars(axes, counts, [matrix.score(arm, policy, f) for f in mine], **style(matrix, arm))
+    ticks = sorted({r["labelled_images"] for r in matrix.records if r["settings"]["policy"] == policy})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{t:,}" for t in ticks], minor=False)
+    axes.minorticks_off()
+    axes.set(xlabel="labelled images (logarithmic)", ylabel=f"{matrix.metric} ({matrix.records[0]['split']} split)", ylim=(0, None),
+             title=f"Accuracy against labels: {matrix.name}, {policy}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def quality(matrix: Matrix) -> Figure | None:
+    """Precision and recall of the teachers' labels against the pool's hidden ones, by threshold: mean and range over seeds."""
+    places = [place for place in matrix.places() if any(_by_threshold(matrix, arm, place) for arm in matrix.arms)]
+    if not places:
+        return None
+    columns = min(3, len(places))
+    rows = -(-len(places) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.7 * rows + 0.5), layout="constrained", sharey=True, squeeze=False)
+    for axes in panels.flat[len(places):]:
+        axes.axis("off")
+    for axes, place in zip(panels.flat, places):
+        for arm in matrix.arms:
+            found = _by_threshold(matrix, arm, place)
+            for what, line in (("precision", "-"), ("recall", ":")) if found else ():
+                values, thresholds = np.array([[row[what] for row in rows] for rows in found]), [row["threshold"] for row in found[0]]
+                look, name = style(matrix, arm), arm.partition(" + ")[0]
+                axes.plot(thresholds, values.mean(0), color=look["color"], marker=look["marker"], markersize=3, linewidth=1, linestyle=line, label=f"{name} teacher: {what}")
+                axes.fill_between(thresholds, values.min(0), values.max(0), color=look["color"], alpha=0.12, linewidth=0)
+        axes.set(title=f"{place[0]}, {100 * place[1]:g} %", xlim=(0, 1), ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8)
+    figure.supxlabel("least score of a pseudo-label", fontsize=9)
+    return figure
+
+
+def _by_threshold(matrix: Matrix, arm: str, place: tuple) -> list[list[dict]]:
+    return [r["pseudo_labels"]["by_threshold"] for r in matrix.at(arm, *place).values() if r["round"] == 1 and "by_threshold" in (r["pseudo_labels"] or {})]
+
+
+def gallery(matrix: Matrix) -> Figure | None:
+    from gallery import draw_gallery  # the generated data set is drawn again: not needed for the other figures
+    return draw_gallery(matrix)
+
+
+FIGURES: dict[str, Callable[[Matrix], Figure | None]] = {
+    "policies": policies, "fractions": fractions, "curves": curves, "cost": cost, "labels": labels, "quality": quality, "gallery": gallery}
+
+
+def figure_names(matrix: Matrix) -> list[str]:
+    """The figures that this study's records allow."""
+    there = [name for name, draw in FIGURES.items() if name in ("curves", "cost")]
+    several = len([f for f in matrix.fractions if any(matrix.at(arm, matrix.policies[-1], f) for arm in matrix.arms)]) > 1
+    there += ["policies"] if len(matrix.policies) > 1 else []
+    there += ["labels"] if several else []
+    there += ["fractions"] if len([f for f in matrix.fractions if matrix.at("random", matrix.policies[-1], f)]) > 1 else []
+    students = [r["pseudo_labels"] for r in matrix.records if r["pseudo_labels"]]
+    there += ["quality"] if any("by_threshold" in p for p in students) else []
+    there += ["gallery"] if any(r["shapes"] and r["pseudo_labels"] for r in matrix.records) else []
+    return [name for name in FIGURES if name in there]
+
+
+def render(figure: Figure) -> dict[str, bytes]:
+    """The figure's bytes by format; equal for equal records under one release of matplotlib."""
+    found = {}
+    for kind, metadata in SAVED.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+        found[kind] = buffer.getvalue()
+    plt.close(figure)
+    return found
+
+
+def write_figures(records: Path, out: Path) -> list[Path]:
+    try:
+        studies = read_studies(records)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not studies:
+        raise UserError(f"{records}: no records there; python benchmarks/study.py makes them")
+    written = []
+    for matrix in studies:
+        for name in figure_names(matrix):
+            for kind, content in render(FIGURES[name](matrix)).items():
+                written.append(out / f"{matrix.name}-{name}.{kind}")
+                write_atomic(written[-1], lambda file, content=content: file.write(content))
+    write_atomic(out / "matplotlib.txt", lambda file: file.write(f"{matplotlib.__version__}\n".encode()))  # another release may draw other pixels
+    return written
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=Path, default=Path("results/records"), help="folder of studies' records (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("results/figures"), help="default: %(default)s")
+    arguments = parser.parse_args()
+    try:
+        for path in write_figures(arguments.studies, arguments.out):
+            print(path)
+    except UserError as error:
+        sys.exit(f"error: {error}")

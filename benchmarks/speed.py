@@ -109,8 +109,8 @@ def input_pipeline(s: Setting, policy: str) -> list[Line]:
     size, batch = 640, 8
     a_turn = 1 if s.quick else 25                                       # batches: random operations of two turns cost about the same then
     dataset = photos(s)
-    task = Detection(DetectionRecipe(policy=policy, image_size=size), dataset.class_names)
-    stream = Stream("human", dataset, batch, task.policy(IMAGENET[0]), seed=0)
+    task = Detection(DetectionRecipe(policy=policy, image_size=size), dataset.class_names).normalised(IMAGENET[0])
+    stream = Stream("human", dataset, batch, task.policy(), seed=0)
     items = loader(TrainBatches(Share([stream]), task.collate), range(10**6), workers=0)
 
     def ours() -> None:

@@ -80,8 +80,8 @@ def trained(s: Setting, recipe: Recipe, task: type, source: type) -> tuple[Train
     if s.quick:
         recipe = replace(recipe, steps=60, warmup_steps=10, ema=0.9)
     data = splits.load(recipe, source, warn=print)
-    task = task(recipe, data.train.class_names)
-    policy = task.policy(normalisation(recipe.backbone, "imagenet")[0])
+    task = task(recipe, data.train.class_names).normalised(normalisation(recipe.backbone, "imagenet")[0])
+    policy = task.policy()
     model, _ = fresh_model(task, recipe, "imagenet", None)
     engine = Engine(Accelerator(cpu=True), SimpleNamespace(poll=lambda: False, check=lambda: None))  # Ctrl-C ends a benchmark at once
     stream = Stream("human", data.train, recipe.batch_size, policy, recipe.seed)

@@ -1,5 +1,6 @@
-"""Tables from records.
+"""Tables and verdict from records.
 
+    python benchmarks/tables.py                                results/records/STUDY/*.json -> results/tables/, results/README.md, and the verdict printed
     python benchmarks/tables.py RECORDS... [--out FOLDER]      record files or folders of cells: one table of their arms
 
 Of several seeds: mean and half width of the 95 % interval (Student's t), differences paired by seed.
@@ -7,29 +8,22 @@ Of several seeds: mean and half width of the 95 % interval (Student's t), differ
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
-from figures import draw_curves
-from selftrain.files import write_json
+from figures import draw_curves, figure_names
+from matrix import NOT_THERE, Matrix, bill, check_alike, mean_interval, read_studies
+from selftrain.errors import UserError
+from selftrain.files import write_atomic, write_json
 from selftrain.progress import duration
-from selftrain.record import arms, steps_to
-
-NOT_THERE = "–"
-
-
-def mean_interval(values: list[float], digits: int, sign: str = "") -> str:
-    """`12.3` of one value, `12.3 ± 0.4` of several: mean and half width of the 95 % t interval."""
-    mean = f"{round(float(np.mean(values)), digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.0
-    if len(values) == 1:
-        return mean
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{mean} ± {half:.{digits}f}"
+from selftrain.record import arms, stale, steps_to
+from study_tables import sheets
+from verdict import verdict
 
 
 def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -61,32 +55,6 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
         rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine], digits) for c in columns), delta, reached, f"{bills[0][0]:,}",
                      duration(float(np.mean([seconds for _, seconds in bills])))])
     return header, rows
-
-
-def check_alike(records: list[dict]) -> None:
-    """Raises ValueError where records differ in more than start, self-training and seed: their mean would mean nothing."""
-    first: dict[tuple, dict] = {}
-    for r in records:
-        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"],
-                 "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), **r["settings"]}
-        for name in known.keys() - {"seed"}:
-            value = json.dumps(known[name])
-            # the pool exists for students alone; the settings about pseudo-labels stand in students' records only
-            if first.setdefault((name, r["round"] > 0 and name == "pool"), value) != value:
-                raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
-    places = [(r["arm"], r["settings"]["seed"]) for r in records]
-    if twice := {place for place in places if places.count(place) > 1}:
-        raise ValueError(f"two records of one arm and seed: {sorted(twice)}")
-
-
-def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
-    """(images, seconds) of a cell and of its teachers."""
-    images, seconds = record["images"], record["measured"]["seconds"]
-    labels = record["pseudo_labels"]
-    if labels and labels["teacher_cell"] in by_key:
-        more = bill(by_key[labels["teacher_cell"]], by_key)
-        return images + more[0], seconds + more[1]
-    return images, seconds
 
 
 def title(records: list[dict]) -> str:
@@ -129,12 +97,88 @@ def load_records(paths: list[Path]) -> list[dict]:
     return records
 
 
-if __name__ == "__main__":
+
+# ---- studies ------------------------------------------------------------------------------------------------------------------
+
+
+def verdict_markdown(matrix: Matrix) -> str:
+    """The verdict of a study, as results/README.md shows it."""
+    first, seeds = matrix.records[0], sorted({r["settings"]["seed"] for r in matrix.records})
+    machines = sorted({r["measured"]["hardware"]["device"] for r in matrix.records})
+    codes = {r["hashes"]["source"] for r in matrix.records}
+    lines = [f"{len(matrix.records)} runs, seeds {', '.join(map(str, seeds))}, {first['split']} split, on {'; '.join(machines)}"
+             f"{'' if len(codes) == 1 else f'; measured with {len(codes)} versions of the code'}.", ""]
+    for place, sentences in verdict(matrix):
+        lines += [f"- {place}", *(f"  - {text}" for text in sentences)]
+    return "\n".join(lines) + "\n"
+
+
+def regenerate(records: Path, out: Path, readme: Path | None = None) -> dict[Path, str]:
+    """Every generated text file and its content: tables, results/README.md, and the blocks of the project's README that show them.
+
+    Raises UserError where there are no records, or where those of a study do not belong together.
+    """
+    try:
+        studies = read_studies(records)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not studies:
+        raise UserError(f"{records}: no records there; python benchmarks/study.py makes them")
+    files: dict[Path, str] = {}
+    page = ["# Results", "", "## Verdict", "", "(Made by `python benchmarks/tables.py` from the records beside it.)", ""]
+    for matrix in studies:
+        page += [f"### {matrix.name}", "", verdict_markdown(matrix)]
+    page += ["## Tables and figures", ""]
+    for matrix in studies:
+        page += [f"### {matrix.name}: tables", ""]
+        for sheet in sheets(matrix):
+            base = out / "tables" / f"{matrix.name}-{sheet.name}"
+            files |= {base.with_suffix(".md"): sheet.markdown(), base.with_suffix(".csv"): sheet.csv(), base.with_suffix(".tex"): sheet.tex()}
+            page += [sheet.markdown()]
+        files[out / "tables" / f"{matrix.name}-verdict.md"] = verdict_markdown(matrix)
+        page += [f"![{name}](figures/{matrix.name}-{name}.png)" for name in figure_names(matrix)] + [""]
+    notes = out / "NOTES.md"
+    files[out / "README.md"] = "\n".join(page) + (notes.read_text() if notes.exists() else "")
+    if readme is not None and readme.exists():
+        files[readme] = fill(readme.read_text(), readme.parent, files)
+    return files
+
+
+def fill(text: str, root: Path, files: dict[Path, str]) -> str:
+    """Replace what stands between `<!-- FILE -->` and `<!-- end -->` by the generated file of that name."""
+    fresh = {path.relative_to(root).as_posix(): content for path, content in files.items() if path.is_relative_to(root)}
+    return re.sub(r"(<!-- (\S+) -->\n).*?(<!-- end -->)", lambda m: m[1] + fresh[m[2]] + m[3] if m[2] in fresh else m[0], text, flags=re.DOTALL)
+
+
+def write_studies(records: Path, out: Path, console: Console) -> None:
+    for path, content in regenerate(records, out, out.parent / "README.md").items():
+        write_atomic(path, lambda file, content=content: file.write(content.encode()))
+    for matrix in read_studies(records):
+        console.print(f"[bold]{matrix.name}[/]\n{verdict_markdown(matrix)}", highlight=False, soft_wrap=True)
+        old = [f"  {r['arm']}, {r['settings']['policy']}, {r['settings']['fraction']:g}, seed {r['settings']['seed']}: {'; '.join(why)}" for r in matrix.records if (why := stale(r))]
+        if old:
+            console.print("\n".join([f"[yellow]{len(old)} of these records are of other code than this:[/]", *old[:5], *(["  ..."] if len(old) > 5 else [])]), highlight=False, soft_wrap=True)
+    console.print(f"written: {out}/tables/*.md, *.csv, *.tex and {out}/README.md", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("records", nargs="+", type=Path, help="records.json of a run, record.json of cells, or folders of them")
-    parser.add_argument("--out", type=Path, help="also write table.md, records.json and curves.png into this folder")
+    parser.add_argument("records", nargs="*", type=Path, help="records.json of a run, record.json of cells, or folders of them; none: the studies below --studies")
+    parser.add_argument("--out", type=Path, help="of RECORDS: also write table.md, records.json and curves.png into this folder; of studies: default results")
+    parser.add_argument("--studies", type=Path, default=Path("results/records"), help="folder of studies' records (default: %(default)s)")
     arguments = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if not arguments.records:
+        write_studies(arguments.studies, arguments.out or Path("results"), console)
+        return
     loaded = load_records(arguments.records)
-    Console(width=None if sys.stdout.isatty() else 120).print(arms_table(loaded))
+    console.print(arms_table(loaded))
     if arguments.out:
         write_report(loaded, arguments.out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

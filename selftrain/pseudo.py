@@ -1,6 +1,7 @@
 """Teacher to pool: raw predictions, stored as they come so that an interrupted labelling goes on, then a pseudo-label file."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from selftrain.train import Engine, predict
 PART = 32  # batches a process predicts between two writes
 
 
+def labels_file(task: type[Task] | Task, recipe: Recipe, teacher_hash: str, pool: Pool, human, folder: Path) -> Path:
+    """Where the labels of `pool` by a teacher lie below that teacher's folder; it exists when they are finished."""
+    raw = digest([teacher_hash, pool.hash, *(getattr(recipe, field) for field in task.raw_fields if field not in recipe.unused())])
+    return folder / f"pool-{raw}" / f"labels-{digest([*(getattr(recipe, field) for field in task.label_fields), human.hash])}.json"
+
+
 def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, teacher_hash: str, pool: Pool, human, folder: Path,
                title: str) -> tuple[Path, dict, float]:
     """Label `pool` with `teacher` on all processes; returns the label file, its report and the seconds that prediction took.
@@ -24,9 +31,8 @@ def label_pool(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, t
     Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of threshold.  Both are found
     again by the next call.  Raises Stopped, or UserError when the teacher found nothing.
     """
-    raw = digest([teacher_hash, pool.hash, *(getattr(recipe, field) for field in task.raw_fields if field not in recipe.unused())])
-    folder = folder / f"pool-{raw}"
-    labels = folder / f"labels-{digest([*(getattr(recipe, field) for field in task.label_fields), human.hash])}.json"
+    labels = labels_file(task, recipe, teacher_hash, pool, human, folder)
+    folder = labels.parent
     if engine.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
     engine.accelerator.wait_for_everyone()
@@ -75,6 +81,6 @@ def _predict(engine: Engine, task: Task, recipe: Recipe, teacher: nn.Module, poo
 
     if items:
         try:
-            predict(engine, task, task.label, teacher, pool, recipe, title, items, done)
+            predict(engine, task, partial(task.label, truth=pool.hidden), teacher, pool, recipe, title, items, done)
         finally:
             write()  # also when told to stop

@@ -26,7 +26,7 @@ class Recipe:
     task: ClassVar[str] = "task"     # begins the names of cells' folders
     # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({
-        "name", "data", "unlabeled", "shapes", "image_ids", "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track"})
+        "name", "data", "unlabeled", "shapes", "image_ids", "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track", "until", "stale"})
     STUDENT_ONLY: ClassVar[frozenset[str]] = frozenset({"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"})
 
     name: str = "recipe"
@@ -136,6 +136,11 @@ class Recipe:
     """CPU threads of a training process; 0: the cores it may use over the processes of this host (`accelerate launch` alone sets 1)"""
     save_every: int = 500
     """steps between checkpoints (one is also written before every evaluation and when the run is told to stop)"""
+    until: Literal["labels", "students"] = "students"
+    """labels: end when every supervised run has labelled the pool, so that its students can start at once"""
+    stale: Literal["refuse", "keep", "rerun"] = "refuse"
+    """what to do with finished or interrupted cells of other code than this: refuse to go on, keep them as they are, or run them
+    again (the old ones are moved to OUT/stale)"""
     track: tuple[str, ...] = ()
     """accelerate trackers, e.g. tensorboard (pip install selftrain[track])"""
 
@@ -176,6 +181,7 @@ class Recipe:
                "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos")
         refuse(isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1, f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)")
         refuse(self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training")
+        refuse(self.until == "labels" and not self.self_training, "--until labels labels the pool for students, but --no-self-training was given; drop one of the two")
         refuse(self.rounds > 1 and not self.self_training, "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two")
         refuse(self.warmup_steps >= self.steps, f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}")
         refuse(self.pseudo_ratio <= 0, f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training")

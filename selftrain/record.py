@@ -1,9 +1,24 @@
-"""One json a cell: what was run, on what, and what came of it.
+"""One json a cell: what was run, on what, and what came of it.  Schema 2:
 
-`measured` holds what differs between two runs of the same cell (seconds, memory, hardware); everything else is equal bit for bit
-on the same machine, interrupted or not.
+schema, key, task               version of this list; hash of all that decides the result; detection or segmentation
+arm, start, round, origin       row of a table; first weights; 0 supervised, 1 student, 2 its student; file or hub name of the weights
+recipe, settings                name; every field that decides the result (policy, fraction, seed, steps ...)
+shapes                          what the generated data set was drawn from; null for other data
+split, metric, metrics          what was scored; the main score; every score, on that split
+curve, flattened                scores on the val split by step; whether the last quarter of the steps brought under 2 % (relative)
+steps, images, labelled_images  of its own training, a teacher's not counted; labels: which human labels
+pseudo_labels                   of a student: report, hashes and cell of its teacher, quality by threshold, some examples; else null
+hashes                          data (all labelled splits), train, val, test, pool, weights (first), final (last), source
+sources                         hash of each file of code that decides a result, as it was when the cell began
+sources_changed                 files that were other when it ended: an interrupted run that went on with changed code
+measured                        seconds (label_seconds of them labelling), energy_kwh where the accelerator reports it,
+                                peak_memory_gib, hardware, versions, precision, finished
+
+`measured` holds what differs between two runs of the same cell; everything else is equal bit for bit on the same machine,
+interrupted or not.
 """
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -17,9 +32,14 @@ import torch
 
 from selftrain.files import write_json
 
-SCHEMA = 1
+SCHEMA = 2
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "opencv-python-headless", "numpy", "pycocotools", "faster-coco-eval")
 FLAT = 0.02
+ROOT = Path(__file__).resolve().parent.parent
+# of augment/ and selftrain/, what can stop a run or describe it but not change its result
+NOT_DECIDING = ("augment/show.py", "selftrain/errors.py", "selftrain/files.py", "selftrain/launch.py", "selftrain/lock.py", "selftrain/progress.py",
+                "selftrain/record.py", "selftrain/stop.py", "selftrain/data/check.py", "selftrain/data/check_coco.py", "selftrain/data/check_images.py",
+                "selftrain/data/check_voc.py", "selftrain/data/report.py")
 
 
 def flattened(curve: list[dict], metric: str) -> bool | None:
@@ -44,18 +64,57 @@ def steps_to(curve: list[dict], metric: str, target: float) -> int | None:
 
 
 @functools.cache
-def source_hash() -> str:
-    """Of the code that decides a result: augment/ and selftrain/."""
-    digest = hashlib.blake2b(digest_size=8)
-    root = Path(__file__).resolve().parent.parent
-    for path in sorted([*(root / "augment").rglob("*.py"), *(root / "selftrain").rglob("*.py")]):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def sources() -> dict[str, str]:
+    """File -> hash (8 hex digits) of the code that decides a result, without comments and docstrings: those may be improved at any time."""
+    found = {}
+    for path in sorted([*(ROOT / "augment").rglob("*.py"), *(ROOT / "selftrain").rglob("*.py")]):
+        name = path.relative_to(ROOT).as_posix()
+        if name not in NOT_DECIDING:
+            found[name] = hashlib.blake2b(_bare(path.read_text()).encode(), digest_size=4).hexdigest()
+    return found
+
+
+def _bare(code: str) -> str:
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str))]
+    return ast.unparse(tree)
+
+
+def changed(then: dict[str, str], now: dict[str, str] | None = None) -> list[str]:
+    """Files of code that are other now, or new, or gone."""
+    now = sources() if now is None else now
+    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+
+
+def stale(record: dict) -> list[str]:
+    """Why a finished record is no result of the code as it is; empty where it is one."""
+    if record.get("schema") != SCHEMA:
+        return [f"its schema is {record.get('schema')}, now {SCHEMA}"]
+    reasons = []
+    if other := changed(record["sources"]):
+        reasons.append(f"code changed since: {', '.join(other)}")
+    if record["sources_changed"]:
+        reasons.append(f"code changed while it ran: {', '.join(record['sources_changed'])}")
+    return reasons
 
 
 def hardware(processes: int) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {"device": device, "processes": processes, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def energy_joules() -> float | None:
+    """What this process's accelerator has used since its driver was loaded, where it says so; differences of it count."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import pynvml
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties().uuid}")) / 1000
+    except Exception:  # no NVML, no such counter, no permission: each is "not reported"
+        return None
 
 
 def _processor() -> str:

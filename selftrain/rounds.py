@@ -5,8 +5,11 @@ exists is not run again.
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,10 +18,12 @@ from torch import nn
 from selftrain import checkpoint, record
 from selftrain.data.loader import Stream
 from selftrain.errors import UserError
-from selftrain.splits import Splits
+from selftrain.files import file_hash, write_json
+from selftrain.lock import Lock
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
 from selftrain.seeds import derive
+from selftrain.splits import Splits
 from selftrain.starts import identify, normalisation, start_model
 from selftrain.tasks import Task
 from selftrain.train import Engine, Trainer, check_batch, evaluate
@@ -111,30 +116,101 @@ def load_final(task: Task, cell: Cell) -> nn.Module:
     return model
 
 
+# ---- cells of older code ------------------------------------------------------------------------------------------------------
+
+
+def stale(cell: Cell) -> list[str]:
+    """Why what lies in a cell's folder, finished or begun, is no work of the code and the teacher as they are."""
+    if (found := record.read(cell.folder / "record.json")) is not None:
+        reasons = record.stale(found)
+        mine = record.read(cell.teacher.folder / "record.json") if cell.teacher else None
+        if mine and mine["hashes"]["final"] != found["pseudo_labels"]["teacher"]:
+            reasons.append("its teacher was trained anew, to other weights")
+        return reasons
+    if (cell.folder / "last.pt").exists():
+        other = record.changed(record.read(cell.folder / "sources.json") or {})
+        return [f"code changed since it began: {', '.join(other)}"] if other else []
+    return []
+
+
+def settle_stale(cells: list[Cell], choice: str, say: Callable[[str], None]) -> None:
+    """List the stale cells and do as --stale says; on the main process alone.  Raises UserError on `refuse`."""
+    found = {cell.key: reasons for cell in cells if (reasons := stale(cell))}
+    if not found:
+        return
+    lines = [f"{cell.folder}: {'; '.join(found[cell.key])}" for cell in cells if cell.key in found]
+    if choice == "refuse":
+        raise UserError("\n".join(["stale cells:", *lines, "--stale rerun runs them again (the old ones are moved away), --stale keep takes them as they are"]))
+    say("\n".join([f"stale cells, {'kept as they are' if choice == 'keep' else 'run again'}:", *lines]))
+    if choice == "rerun":
+        for cell in cells:
+            if cell.key in found or (cell.teacher and cell.teacher.key in found):
+                found[cell.key] = []  # its students follow it: their teacher will be another
+                if cell.folder.exists():
+                    away = Path(cell.recipe.out) / "stale" / f"{cell.folder.name}-{time.time_ns()}"
+                    away.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(cell.folder, away)
+
+
+# ---- one cell -----------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(engine: Engine, cell: Cell, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Nobody else works on `what` of this cell meanwhile; waits for another command that does.  Raises Stopped."""
+    lock, told = Lock(Path(cell.recipe.out) / "locks" / f"{cell.folder.name}.{what}"), False
+    while not engine.agree(engine.accelerator.is_main_process and lock.take()):
+        if not told:
+            say(f"{cell.arm}: {what} by {lock.holder()}; waiting for it to end")
+            told = True
+        engine.stop.check()
+        time.sleep(1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def labels_of(engine: Engine, task: Task, recipe: Recipe, teacher: Cell, splits: Splits, say: Callable[[str], None]) -> tuple[Path, dict, float, nn.Module]:
+    """The pool's labels by a finished cell (file, report, seconds) and its model; made once, whoever asks first.  Raises Stopped."""
+    task = task.normalised(normalisation(recipe.backbone, teacher.start)[0])
+    model = load_final(task, teacher).to(engine.accelerator.device, memory_format=torch.channels_last)
+    weights = checkpoint.weights_hash(model.state_dict())
+    if note := task.announce_labels(splits.pool):
+        say(note)
+    with held(engine, teacher, "labelling", say):
+        labels, report, seconds = label_pool(engine, task, recipe, model, weights, splits.pool, splits.train, teacher.folder, f"{teacher.arm}: label the pool")
+    say(task.describe_labels(report))
+    return labels, report | {"teacher": weights, "teacher_cell": teacher.key, "hash": file_hash(labels)}, seconds, model
+
+
 def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]) -> dict:
     """Train, evaluate and record one cell, or return the record it has.  Raises Stopped with everything on the disk."""
-    if engine.agree((cell.folder / "record.json").exists()):
-        return record.read(cell.folder / "record.json")
+    file = cell.folder / "record.json"
+    if not engine.agree(file.exists()):
+        with held(engine, cell, "training", say):
+            if not engine.agree(file.exists()):
+                _run(engine, task, cell, splits, title, say)
+    return record.read(file)
+
+
+def _run(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]) -> None:
     recipe, accelerator = cell.recipe, engine.accelerator
     mean, std = normalisation(recipe.backbone, cell.start)
-    policy = task.policy(mean)
+    task = task.normalised(mean)
+    policy = task.policy()
     streams = [Stream("human", splits.train, recipe.batch_size, policy, recipe.seed)]
     labelling, label_seconds = None, 0.0
     if cell.teacher:
-        teacher = load_final(task, cell.teacher).to(accelerator.device, memory_format=torch.channels_last)
-        teacher_hash = checkpoint.weights_hash(teacher.state_dict())
-        if note := task.announce_labels(splits.pool):
-            say(note)
-        labels, labelling, label_seconds = label_pool(engine, task, recipe, teacher, teacher_hash, splits.pool, splits.train, cell.teacher.folder,
-                                                      f"{cell.teacher.arm}: label the pool")
-        say(task.describe_labels(labelling))
-        labelling |= {"teacher": teacher_hash, "teacher_cell": cell.teacher.key}
+        labels, labelling, label_seconds, teacher = labels_of(engine, task, recipe, cell.teacher, splits, say)
         streams.append(Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed))
     model, origin = fresh_model(task, recipe, "random" if cell.teacher and recipe.student_start == "random" else cell.start, recipe.weights, cell.start)
     if cell.teacher and recipe.student_start == "teacher":
         model.load_state_dict(teacher.state_dict())
         origin = f"teacher {cell.teacher.key}"
-    cell.folder.mkdir(parents=True, exist_ok=True)
+    if accelerator.is_main_process and not (cell.folder / "last.pt").exists():
+        write_json(cell.folder / "sources.json", record.sources())  # of the code that the run begins with
+    accelerator.wait_for_everyone()
     trainer = Trainer(engine, task, recipe, model, streams, cell.folder, title, cell.key)
 
     def curve_point(model: nn.Module) -> dict:
@@ -143,15 +219,19 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
 
     final = trainer.run(curve_point)
     scores = evaluate(engine, task, final, splits.test, recipe, f"{title}: {splits.test_name} split")
-    state = trainer.state
+    state, sources = trainer.state, record.read(cell.folder / "sources.json") or {}
     result = {
-        "key": cell.key, "arm": cell.arm, "start": cell.start, "round": cell.round, "origin": origin, "recipe": recipe.name,
-        "settings": identity(recipe, student=cell.teacher is not None), "split": splits.test_name, "metric": task.metric, "metrics": scores,
+        "key": cell.key, "task": recipe.task, "arm": cell.arm, "start": cell.start, "round": cell.round, "origin": origin, "recipe": recipe.name,
+        "settings": identity(recipe, student=cell.teacher is not None), "shapes": asdict(recipe.shapes) if recipe.data == "shapes" else None,
+        "split": splits.test_name, "metric": task.metric, "metrics": scores,
         "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
         "labelled_images": len(splits.train), "labels": recipe.label_source, "pseudo_labels": labelling,
-        "hashes": {"data": splits.hash, "val": splits.val.hash, "test": splits.test.hash, "train": splits.train.hash, "pool": cell.pool, "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": record.source_hash()},
-        "measured": {"seconds": state.seconds + label_seconds, "label_seconds": label_seconds, "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
-                     "precision": accelerator.mixed_precision},
+        "hashes": {"data": splits.hash, "val": splits.val.hash, "test": splits.test.hash, "train": splits.train.hash, "pool": cell.pool,
+                   "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": digest(sources)},
+        "sources": sources, "sources_changed": record.changed(sources),
+        "measured": {"seconds": state.seconds + label_seconds, "label_seconds": label_seconds, "energy_kwh": None if state.joules is None else state.joules / 3.6e6,
+                     "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
+                     "precision": accelerator.mixed_precision, "finished": time.strftime("%Y-%m-%d %H:%M:%S")},
     }
     if accelerator.is_main_process:
         checkpoint.save(cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std})
@@ -159,4 +239,3 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
         trainer.last.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
-    return record.read(cell.folder / "record.json")

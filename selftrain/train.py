@@ -21,6 +21,7 @@ from selftrain.errors import UserError
 from selftrain.models.norm import synchronise
 from selftrain.progress import Stage, peak_memory
 from selftrain.recipe import Recipe
+from selftrain.record import energy_joules
 from selftrain.seeds import derive
 from selftrain.stop import Stop, Stopped
 from selftrain.tasks import Batch, Task
@@ -76,6 +77,7 @@ class State:
     curve: list[dict] = field(default_factory=list)
     seconds: float = 0.0
     peak: float = 0.0
+    joules: float | None = None      # of all processes' accelerators, where they say
 
 
 class Trainer:
@@ -96,6 +98,7 @@ class Trainer:
         # fused SGD stores uninitialised momentum when fp16's first step overflows (torch.optim.sgd, found_inf)
         self.optimizer = _optimizer(self.raw, recipe, fused=accelerator.scaler is None)
         self.state, self.averages = State(), Averages(recipe.loss_momentum)
+        self.joules = energy_joules()
         if accelerator.scaler is not None:  # the accelerator's one scaler must not carry one cell's scale into the next
             accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
         self._restore(checkpoint.load(self.last))
@@ -120,8 +123,17 @@ class Trainer:
         self.state = State(**saved["state"])
         self.averages = Averages(**saved["averages"])
 
+    def _count_energy(self) -> None:
+        """Add what all processes' accelerators used since the last call."""
+        now = energy_joules()
+        used = gather_object([None if now is None or self.joules is None else now - self.joules])
+        self.joules = now
+        if None not in used:
+            self.state.joules = (self.state.joules or 0.0) + sum(used)
+
     def save(self) -> None:
         """Written by the main process; the others hold the same state and wait."""
+        self._count_energy()
         if self.engine.accelerator.is_main_process:
             scaler = self.engine.accelerator.scaler
             checkpoint.save(self.last, {"key": self.key, "model": self.raw.state_dict(), "ema": self.ema.module.state_dict(),
@@ -148,6 +160,7 @@ class Trainer:
                     state.seconds, began = state.seconds + now - began, now
                     self._track(**scores)
                 if state.step == r.steps:
+                    self._count_energy()
                     break
                 loss = self._step(batches)
                 state.step += 1

@@ -14,7 +14,7 @@ from selftrain.data.pool import Pool
 from selftrain.errors import UserError
 from selftrain.tasks.coco_ap import NAMES, coco_ap
 from selftrain.tasks.detection import Boxes, Detection
-from selftrain.tasks.pseudo_boxes import auto_threshold, precision_recall
+from selftrain.tasks.pseudo_boxes import auto_threshold, outcomes, precision_recall
 
 
 def dataset(rng, images=20, crowd=0.1, classes=("a", "b", "c")) -> CocoDataset:
@@ -86,7 +86,8 @@ def test_precision_and_recall_are_those_of_pycocotools_matching(seed):
     predictions = noisy_predictions(rng, data)
     images = np.repeat(np.arange(4), [len(predictions[i]) for i in range(4)])
     rows = np.concatenate([predictions[i] for i in range(4)])
-    got = precision_recall(rows, images, data)
+    outcome = outcomes(rows, images, data)
+    got = precision_recall(outcome, data)
     truth = Reference()
     truth.dataset = data.to_coco()
     truth.createIndex()
@@ -98,6 +99,9 @@ def test_precision_and_recall_are_those_of_pycocotools_matching(seed):
     found = sum(int(((e["dtMatches"][0] > 0) & ~e["dtIgnore"][0]).sum()) for e in evaluation.evalImgs if e)
     wrong = sum(int(((e["dtMatches"][0] == 0) & ~e["dtIgnore"][0]).sum()) for e in evaluation.evalImgs if e)
     assert got["precision"] == pytest.approx(found / max(1, found + wrong))
+    for score in (0.3, 0.7):  # one pass over all boxes serves every threshold
+        sure = rows[:, 4] >= score
+        assert precision_recall(outcome[sure], data) == precision_recall(outcomes(rows[sure], images[sure], data), data)
     assert got["recall"] == pytest.approx(found / max(1, (~data.crowd).sum()))
 
 

@@ -1,14 +1,175 @@
-"""What is committed under results/ is what its records give, and the README shows it."""
+"""Tables, verdict and figures say what the records say, and what is committed under results/ is what its records give."""
 
+import csv
+import io
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from figures import FIGURES, figure_names, render, write_figures
+from matrix import Estimate, Matrix
+from published import SCORES, published
+from records import made_up
+from scipy import stats
+from study_tables import sheets
+from tables import arms_markdown, fill, regenerate
+from verdict import compare, verdict
 
-from tables import arms_markdown
+from selftrain.errors import UserError
+from selftrain.record import SCHEMA
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = sorted(path.parent for path in (ROOT / "results").glob("*/records.json"))
+STUDIES = ROOT / "results" / "records"
+PAPER = ROOT.parent / "shared" / "reference" / "paper.md"
+ARMS = ("random", "imagenet", "random + self-training", "imagenet + self-training")
+
+
+# ---- made-up records --------------------------------------------------------------------------------------------------------
+
+
+def study(gains=(4.0, 5.0, 6.0), flat=True) -> Matrix:
+    """Three seeds; imagenet ahead of random by `gains`, students ahead of their teachers by 1, 1 and -2."""
+    records = []
+    for seed, gain in enumerate(gains):
+        for policy, fraction in (("S1", 1.0), ("S4", 1.0), ("S4", 0.2)):
+            base = 30.0 + seed + 10 * fraction
+            for arm, score in zip(ARMS, (base, base + gain, base + (1, 1, -2)[seed], base + gain + 1)):
+                records.append(made_up(arm, policy, fraction, seed, score, flat=flat))
+    return Matrix("made-up", records)
+
+
+def said(matrix: Matrix, place: str) -> str:
+    return "\n".join(dict(verdict(matrix))[place])
+
+
+def test_differences_are_paired_by_seed_and_intervals_are_students():
+    matrix = study()
+    found = compare(matrix, "imagenet", "random", "S1", 1.0, "train")
+    assert found.effect.mean == pytest.approx(5) and found.effect.half == pytest.approx(stats.t.ppf(0.975, 2) / 3**0.5)
+    assert found.p == pytest.approx(stats.ttest_rel([1 + 4, 2 + 5, 3 + 6], [1, 2, 3]).pvalue)
+    assert matrix.score("random", "S1", 1.0).mean == pytest.approx(41) and Estimate.of([]) is None
+
+
+def test_the_verdict_states_effect_interval_test_and_n_in_one_sentence():
+    text = said(study(), "S1, 100 % of the labels")
+    assert "Pre-training **helps**: +5.0 AP, 95 % interval +2.5 to +7.5, paired t test over n = 3 seeds, p = 0.013" in text
+    assert "Self-training from random: **no evidence either way**: +0.0 AP" in text
+    assert "Self-training from imagenet **helps**: +1.0 AP, 95 % interval +1.0 to +1.0" in text
+    assert "At the cost of a supervised run (6,400 images): choose imagenet: +5.0 AP" in text
+    assert "At the cost of a self-trained one (19,200 images, its teacher's included): choose imagenet + self-training: +1.0 AP" in text
+    assert "Pre-training **hurts**: -5.0 AP" in said(study((-4.0, -5.0, -6.0)), "S4, 20 % of the labels")
+
+
+def test_an_interval_that_spans_zero_is_no_evidence_and_neither_is_one_seed():
+    assert "Pre-training: **no evidence either way**" in said(study((4.0, -3.0, 6.0)), "S1, 100 % of the labels")
+    alone = Matrix("one", [made_up("random", score=30), made_up("imagenet", score=60)])
+    assert "**no evidence either way**: +30.0 AP, one seed: no interval" in said(alone, "S1, 100 % of the labels")
+
+
+def test_a_rising_curve_is_under_trained_whatever_the_effect():
+    text = said(study(flat=False), "S1, 100 % of the labels")
+    assert "Pre-training: **under-trained** (imagenet and random still rising): +5.0 AP" in text and "helps" not in text and "choose" not in text
+    one = Matrix("one", [made_up("random", seed=s, score=30 + s, flat=s != 1) for s in range(3)] + [made_up("imagenet", seed=s, score=50 + s) for s in range(3)])
+    assert "(random still rising)" in said(one, "S1, 100 % of the labels")
+    unknown = Matrix("one", [made_up("random") | {"flattened": None}, made_up("imagenet")])
+    assert "(random still rising)" in said(unknown, "S1, 100 % of the labels")  # too few points to tell is not flat
+
+
+def test_records_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="lr"):
+        Matrix("x", [made_up("random"), made_up("imagenet") | {"settings": made_up("imagenet")["settings"] | {"lr": 1.0}}])
+    with pytest.raises(ValueError, match="val split"):
+        Matrix("x", [made_up("random"), made_up("imagenet") | {"hashes": made_up("imagenet")["hashes"] | {"val": "other"}}])
+
+
+def test_cells_have_mean_interval_and_n_the_published_number_beside_it_and_nothing_where_nothing_ran():
+    tables = {sheet.name: sheet for sheet in sheets(study())}
+    assert list(tables) == ["table2", "table3", "product", "cost", "steps", "gains"]
+    rows = {row[0]: row[1:] for row in tables["table2"].rows}
+    assert tables["table2"].header == ["arm", "S1", "S4"]
+    assert rows["random"] == ["41.0 ± 2.5, n 3 [39.2]", "41.0 ± 2.5, n 3 [44.3]"]
+    assert rows["imagenet + self-training"][0].endswith("n 3") and rows["imagenet + self-training"][1].endswith("[44.6]")
+    assert {row[0]: row[1:] for row in tables["table3"].rows}["random"] == ["33.0 ± 2.5, n 3 [30.7]", "41.0 ± 2.5, n 3 [44.3]"]
+    few = Matrix("few", [made_up("random", "S1"), made_up("random", "S2"), made_up("imagenet", "S2", flat=False)])
+    assert {row[0]: row[1:] for row in sheets(few)[0].rows}["imagenet"] == ["[39.5]", "30.0 †, n 1 [40.7]"]
+    numbers = list(csv.DictReader(io.StringIO(tables["table2"].csv())))
+    assert numbers[0] | {} == {"arm": "random", "policy": "S1", "fraction": "1.0", "labels": "train", "metric": "AP", "mean": "41.0", "half_width_95": "2.4841", "n": "3",
+                               "flattened": "True", "published": "39.2", "source": "Zoph et al. 2020, arXiv 2006.06882, Table 2", "mark": "read"}
+
+
+def test_latex_has_no_character_that_it_would_choke_on():
+    for sheet in sheets(study()):
+        body = sheet.tex()
+        assert not re.search(r"(?<!\\)[%#_]", body) and body.isascii(), sheet.name
+        lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1 and len(lines) == 1 + len(sheet.rows)
+
+
+def test_steps_to_target_and_speed_up_are_steps_that_were_evaluated():
+    random, quick = made_up("random", curve=[10, 20, 30, 30]), made_up("imagenet", curve=[31, 40, 50, 60])
+    slow = made_up("imagenet++", curve=[1, 2, 3, 4])
+    rows = {sheet.name: sheet.rows for sheet in sheets(Matrix("x", [random, quick, slow]))}["steps"]
+    assert rows == [["S1, 100 %: imagenet", "600", "200", "3.0x", "1"], ["S1, 100 %: imagenet++", "600", "not reached", "not reached", "1"]]
+
+
+def test_a_student_is_billed_for_its_teacher():
+    rows = {row[0]: row for row in {sheet.name: sheet.rows for sheet in sheets(study())}["cost"]}
+    assert rows["S1, 100 %: random"][1:3] == ["6,400", "1 min 20 s"] and rows["S1, 100 %: random + self-training"][1:3] == ["19,200", "2 min 40 s"]
+
+
+def test_human_labels_and_pseudo_labels_of_the_same_photos_stand_side_by_side():
+    arms = [("imagenet", "train", "train", 80), ("imagenet", "train_aug", "train_aug", 82), ("imagenet", "train", "train+pseudo_aug", 80),
+            ("imagenet + self-training", "train", "train+pseudo_aug", 84), ("imagenet++", "train", "train", 85)]
+    matrix = Matrix("pascal", [made_up(arm, "S4", 1.0, 0, score, labels=labels, metric="mIoU", protocol=protocol) for arm, labels, protocol, score in arms])
+    tables = {sheet.name: sheet for sheet in sheets(matrix)}
+    assert tables["table8"].rows == [["imagenet, S4", "80.0, n 1", "82.0, n 1", "84.0, n 1"], ["imagenet++, S4", "85.0, n 1 [85.2]", "[84.8 (r)]", "[86.7]"]]
+    assert tables["table6"].rows[0][1] == "80.0, n 1"
+
+
+@pytest.mark.parametrize("task, arm, policy, fraction, labels", sorted(SCORES))
+def test_published_numbers_are_those_of_the_reference(task, arm, policy, fraction, labels):
+    if not PAPER.exists():
+        pytest.skip("the reference is not beside this checkout")
+    number = published(task, arm, policy, fraction, labels)
+    table = number.source.rsplit(", ", 1)[1]
+    heading = {"Table 2": "### 1.2", "Table 3": "### 1.3", "Figure 1": "### 1.1", "Tables 6 and 8": "### 1.6", "Table 8": "### 1.8"}[table]
+    section = PAPER.read_text().split(heading, 1)[1].split("\n### ", 1)[0]
+    names = {"random": "Rand Init", "imagenet": "ImageNet Init", "imagenet++": "ImageNet++ Init"}
+    assert f"{number.value:g}" in section.replace("≈", "")
+    if table in ("Table 2", "Table 3"):
+        start, student = arm.partition(" + ")[0], "self-training" in arm
+        lines = [line for line in section.splitlines() if line.startswith("|")]
+        place = next(i for i, line in enumerate(lines) if line.startswith(f"| {names[start]} |"))
+        line = next(line for line in lines if "Rand Init w/" in line) if student and table == "Table 2" else lines[place + student]
+        columns = [cell.strip() for cell in lines[0].split("|")]
+        column = columns.index(policy if table == "Table 2" else f"{100 * fraction:g}%")
+        assert line.split("|")[column].strip().startswith(f"{number.value:g}")
+
+
+def test_figures_are_made_of_what_is_there_and_equal_records_give_equal_bytes(tmp_path):
+    matrix = study()
+    assert figure_names(matrix) == ["policies", "fractions", "curves", "cost", "labels", "quality"]
+    first, again = render(FIGURES["policies"](matrix)), render(FIGURES["policies"](study()))
+    assert first == again and first["png"].startswith(b"\x89PNG") and b"<svg" in first["svg"]
+    alone = Matrix("one", [made_up("random")])
+    assert figure_names(alone) == ["curves", "cost"] and all(FIGURES[name](alone) for name in figure_names(alone))
+
+
+def test_no_records_is_said_not_drawn(tmp_path):
+    for make in (lambda: regenerate(tmp_path, tmp_path), lambda: write_figures(tmp_path, tmp_path)):
+        with pytest.raises(UserError, match="study.py makes them"):
+            make()
+
+
+def test_the_readme_blocks_are_filled_and_the_rest_is_left_alone(tmp_path):
+    text = "a\n<!-- results/tables/x.md -->\nold\n<!-- end -->\nb\n<!-- results/tables/gone.md -->\nkept\n<!-- end -->\n"
+    assert fill(text, tmp_path, {tmp_path / "results" / "tables" / "x.md": "new\n"}) == text.replace("old", "new")
+
+
+# ---- what is committed ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)
@@ -17,7 +178,30 @@ def test_committed_tables_regenerate_from_their_records_byte_for_byte(folder):
     table = (folder / "table.md").read_text()
     assert arms_markdown(records) == table
     assert table in (ROOT / "README.md").read_text()
-    assert sorted({r["arm"] for r in records}) == ["imagenet", "imagenet + self-training", "random", "random + self-training"]
+    assert sorted({r["arm"] for r in records}) == sorted(ARMS)
+
+
+def test_studies_regenerate_byte_for_byte():
+    if not STUDIES.exists():
+        pytest.skip("no study is committed")
+    for path, content in regenerate(STUDIES, ROOT / "results", ROOT / "README.md").items():
+        assert path.read_bytes() == content.encode(), path
+
+
+def test_figures_of_studies_regenerate_byte_for_byte(tmp_path):
+    if not STUDIES.exists():
+        pytest.skip("no study is committed")
+    drawn = (ROOT / "results" / "figures" / "matplotlib.txt").read_text().strip()
+    if drawn != version("matplotlib"):
+        pytest.skip(f"drawn by matplotlib {drawn}, this is {version('matplotlib')}: its pixels may differ")
+    for path in write_figures(STUDIES, tmp_path):
+        assert path.read_bytes() == (ROOT / "results" / "figures" / path.name).read_bytes(), path.name
+
+
+def test_records_of_studies_are_of_this_schema():
+    for file in STUDIES.glob("*/*.json"):
+        found = json.loads(file.read_text())
+        assert found["schema"] == SCHEMA and not found["sources_changed"], file
 
 
 def test_the_demo_stands_on_three_seeds_and_every_arm_reaches_ten_ap():

@@ -1,5 +1,6 @@
 """The segmentation task: mIoU by three implementations, losses and averaged probabilities by hand, pseudo-masks there and back."""
 
+import base64
 import io
 import json
 from dataclasses import replace
@@ -93,9 +94,7 @@ def test_255_classes_do_not_overflow_the_matrix():
 
 
 def task(**options) -> Segmentation:
-    made = Segmentation(replace(PASCAL["demo"](), image_size=16, **options), tuple("abcd"))
-    made.policy((0.5, 0.5, 0.5))
-    return made
+    return Segmentation(replace(PASCAL["demo"](), image_size=16, **options), tuple("abcd")).normalised((0.5, 0.5, 0.5))
 
 
 class Quarter(nn.Module):
@@ -216,6 +215,8 @@ def label(made: Segmentation, folder, photos, chances: list[torch.Tensor]):
     pool = listed_pool(dataset)
     make = pseudo_masks.soft_mask if made.recipe.soft else lambda c: pseudo_masks.hard_mask(c, made.recipe.pseudo_threshold)
     predictions = {i: make(c) for i, c in enumerate(chances)}
+    for i, found in predictions.items():
+        found.by_threshold = pseudo_masks.by_threshold(chances[i], dataset, i)
     parts = [folder / "part-b.npz", folder / "part-a.npz"]  # in any order
     made.write_part(parts[0], pool, {i: predictions[i] for i in (2, 3)}, 1.0)
     made.write_part(parts[1], pool, {i: predictions[i] for i in (0, 1)}, 1.0)
@@ -234,6 +235,10 @@ def test_sure_pixels_are_labels_and_the_others_are_ignored(photos, tmp_path):
     assert report["pool_images"] == 4 and report["kept_images"] == 3
     assert report["kept_pixels"] == pytest.approx(3 * 96 / (4 * 192))
     assert report["accuracy"] == pytest.approx(2 / 3) and report["covered"] == pytest.approx(3 / 8)
+    at = {row["threshold"]: row for row in report["by_threshold"]}
+    assert at[0.7]["precision"] == pytest.approx(2 / 3) and at[0.7]["recall"] == pytest.approx(2 * 96 / (4 * 192)) and at[0.95]["recall"] == 0
+    shown = Image.open(io.BytesIO(base64.b64decode(report["examples"][0]["mask"])))
+    assert (np.array(shown) == sample.mask).all()
     assert sum(report["share_per_class"].values()) == pytest.approx(1)
     k = 2
     wanted = sum(int((m[:, :8] == k).sum()) for m in (truths[0], (truths[1] + 1) % K, truths[2]))

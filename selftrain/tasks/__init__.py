@@ -18,7 +18,9 @@ class Task(Protocol):
 
     def model(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
         """A network with fresh weights for inputs normalised by `mean`, `std`."""
-    def policy(self, mean: tuple[float, ...]):
+    def normalised(self, mean: tuple[float, ...]) -> "Task":
+        """The task for networks with that normalisation; before `policy` and `prepare`."""
+    def policy(self):
         """sample, seed -> augmented sample of the training size."""
     def prepare(self, sample: Sample) -> tuple[Sample, float]:
         """Un-augmented input for prediction, and its scale against the photo."""
@@ -35,8 +37,9 @@ class Task(Protocol):
 
     def announce_labels(self, pool) -> str | None:
         """What a person should know before the pool is labelled, such as the disk it takes."""
-    def label(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """A teacher's raw prediction of each image, small and on the CPU, in the photo's own pixels."""
+    def label(self, model: nn.Module, batch: Batch, truth=None) -> list[Any]:
+        """A teacher's raw prediction of each image, small and on the CPU, in the photo's own pixels; measured by `truth`, the pool's hidden
+        labels, where only the whole prediction can be."""
     def write_part(self, path: Path, pool, predictions: dict[int, Any], seconds: float) -> None:
         """Store raw predictions of some pool images, their `indices` and the `seconds` they took, so that an interrupted labelling goes on."""
     def write_labels(self, path: Path, parts: list[Path], pool, human, info: dict) -> dict:

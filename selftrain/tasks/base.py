@@ -1,5 +1,8 @@
 """What the tasks share: backbone and neck, policy, inputs."""
 
+import copy
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -29,9 +32,14 @@ class BaseTask:
             raise UserError(f"--neck nasfpn has the levels {LEVELS[0]} to {LEVELS[-1]}, not {levels[0]} to {levels[-1]}; choose --min-level 3 --max-level 7, or --neck fpn")
         return backbone, NASFPN(backbone.channels, r.channels, r.neck_repeats, r.neck_separable, r.bn_momentum)
 
-    def policy(self, mean: tuple[float, ...]) -> Policy:
+    def normalised(self, mean: tuple[float, ...]) -> Self:
+        """The task for networks whose inputs are normalised by `mean`: what a picture is padded with becomes zero."""
+        made = copy.copy(self)
+        made.fill = tuple(round(m * 255) for m in mean)
+        return made
+
+    def policy(self) -> Policy:
         r = self.recipe
-        self.fill = tuple(round(m * 255) for m in mean)
         return build_policy(r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill)
 
     def prepare(self, sample: Sample) -> tuple[Sample, float]:

@@ -18,8 +18,9 @@ from selftrain.recipe import Recipe, refuse
 from selftrain.tasks import Batch
 from selftrain.tasks.base import BaseTask, stack_images
 from selftrain.tasks.coco_ap import coco_ap
-from selftrain.tasks.pseudo_boxes import auto_threshold, precision_recall, select
+from selftrain.tasks.pseudo_boxes import auto_threshold, examples, outcomes, precision_recall, select
 
+THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # at which a teacher's boxes are measured
 MOST_OBJECTS = 100  # an image in training, as in the official code
 
 
@@ -134,7 +135,7 @@ class Detection(BaseTask):
                                   alpha=r.focal_alpha, gamma=r.focal_gamma, delta=r.huber_delta)
         return losses.classes + r.box_weight * losses.boxes, losses.positives
 
-    def label(self, model: nn.Module, batch: Batch) -> list[Boxes]:
+    def label(self, model: nn.Module, batch: Batch, truth=None) -> list[Boxes]:
         size = tuple(batch["images"].shape[2:])
         logits, deltas = model(batch["images"])
         found = detections(logits, deltas, model.anchors(size, logits.device), size, score=self.recipe.score_threshold, nms=self.recipe.nms)
@@ -184,7 +185,10 @@ class Detection(BaseTask):
                   "boxes_per_class": {name: int((rows[sure, 5] == k).sum()) for k, name in enumerate(human.class_names)},
                   "images_per_class": {name: len(np.unique(images[sure & (rows[:, 5] == k)])) for k, name in enumerate(human.class_names)}}
         if pool.hidden is not None:
-            report |= precision_recall(rows[sure], images[sure], pool.hidden)
+            found = outcomes(rows, images, pool.hidden)
+            report |= precision_recall(found[sure], pool.hidden)
+            report["by_threshold"] = [{"threshold": t, **precision_recall(found[rows[:, 4] >= t], pool.hidden)} for t in THRESHOLDS]
+        report["examples"] = examples(dataset, pool)
         write_coco(path, dataset, info | {"threshold": threshold, "classes": list(human.class_names), "report": report})
         return report
 

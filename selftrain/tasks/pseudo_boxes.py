@@ -38,29 +38,48 @@ def select(rows: np.ndarray, images: np.ndarray, sizes: np.ndarray, pool: Pool, 
         class_names=human.class_names, category_ids=human.category_ids, hash="", dropped={})
 
 
-def precision_recall(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: float = 0.5) -> dict[str, float]:
-    """Precision and recall of boxes against hidden labels: class by class, best score first, each object found once.
+def outcomes(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: float = 0.5) -> np.ndarray:
+    """(N,) int8 of boxes against hidden labels: 1 found an object, -1 wrong, 0 on a crowd, which counts neither way, as in COCO.
 
-    rows (N, 6), images (N,) index into `truth`.  Boxes on crowds count neither way, as in COCO.
+    rows (N, 6), images (N,) index into `truth`.  Class by class, best score first, each object found once; so what a box finds does not
+    depend on boxes of lower score, and one pass serves every threshold.
     """
-    found = wrong = 0
+    found = np.empty(len(rows), np.int8)
     order = np.lexsort((-rows[:, 4], images))
-    rows, images = rows[order], images[order]
-    present, starts = np.unique(images, return_index=True)
-    for image, mine in zip(present, np.split(rows, starts[1:])):
+    present, starts = np.unique(images[order], return_index=True)
+    for image, mine in zip(present, np.split(order, starts[1:])):
         boxes, classes, crowd = truth.labels(int(image))
         free = ~crowd
         # against a crowd pycocotools divides by the detection's own area
-        overlaps = np.asarray(mask_utils.iou(_xywh(mine), _xywh(boxes), crowd.astype(np.uint8))).reshape(len(mine), len(boxes))
-        for overlap, label in zip(overlaps, mine[:, 5].astype(int)):
+        overlaps = np.asarray(mask_utils.iou(_xywh(rows[mine]), _xywh(boxes), crowd.astype(np.uint8))).reshape(len(mine), len(boxes))
+        for place, overlap, label in zip(mine, overlaps, rows[mine, 5].astype(int)):
             hits = (overlap >= iou) & (classes == label)
             if (hits & free).any():
                 free[np.where(hits & free, overlap, 0.0).argmax()] = False
-                found += 1
-            elif not (hits & crowd).any():
-                wrong += 1
-    objects = int((~truth.crowd).sum())
-    return {"precision": found / max(1, found + wrong), "recall": found / max(1, objects)}
+                found[place] = 1
+            else:
+                found[place] = 0 if (hits & crowd).any() else -1
+    return found
+
+
+def precision_recall(found: np.ndarray, truth: CocoDataset) -> dict[str, float]:
+    """Of boxes with these `outcomes`: the share that is right, and the share of the objects that is found."""
+    right, wrong = int((found > 0).sum()), int((found < 0).sum())
+    return {"precision": right / max(1, right + wrong), "recall": right / max(1, int((~truth.crowd).sum()))}
+
+
+def examples(dataset: CocoDataset, pool: Pool, count: int = 8) -> list[dict]:
+    """What the teacher said of the first photos of the pool (x1 y1 x2 y2 class score by box), for a gallery.  Photos without a box count too."""
+    shown = []
+    places = {int(image_id) - 1: place for place, image_id in enumerate(dataset.image_ids)}
+    for index in range(min(count, len(pool))):
+        boxes = []
+        if index in places:
+            part = slice(*dataset.offsets[places[index]:places[index] + 2])
+            boxes = [[*(round(float(x), 1) for x in box), int(label), round(float(score), 3)]
+                     for box, label, score, unsure in zip(dataset.boxes[part], dataset.classes[part], dataset.scores[part], dataset.crowd[part]) if not unsure]
+        shown.append({"photo": pool.names[index].decode(), "boxes": boxes})
+    return shown
 
 
 def _xywh(boxes: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ channels of a PNG at a quarter of the photo's side.  All K probabilities at full
 ImageNet; two of them at a quarter are at most 3/16 byte.
 """
 
+import base64
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import cv2
 import msgspec
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +30,8 @@ from selftrain.tasks.miou import confusion, iou
 
 FULL = 254  # the share that means 1; 255 is kept for what is ignored
 SHRINK = 4
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # at which a teacher's pixels are measured
+EXAMPLES, EXAMPLE_SIDE = 8, 96   # masks that a report shows, and their longer side in pixels
 
 
 @dataclass
@@ -37,6 +41,7 @@ class PseudoMask:
     png: bytes
     kept: np.ndarray                 # (K,) int64 pixels of each class that are sure enough
     found: np.ndarray                # (K,) int64 pixels where the class is the best
+    by_threshold: np.ndarray | None = None  # (T + 1, 2) of the labelled pixels: (kept, kept and right) at each threshold, then all of them
 
 
 def hard_mask(chances: Tensor, threshold: float) -> PseudoMask:
@@ -56,6 +61,20 @@ def soft_mask(chances: Tensor) -> PseudoMask:
     channels = torch.cat([two.indices, share[None]]).byte().cpu().numpy()
     found = np.bincount(channels[0].ravel(), minlength=256)[: len(chances)] * SHRINK**2
     return PseudoMask(cv2.imencode(".png", channels.transpose(1, 2, 0))[1].tobytes(), found, found)
+
+
+def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
+    """(T + 1, 2) int64 of (K, H, W) probabilities against a hidden mask: labelled pixels (kept, right) at each of THRESHOLDS, then at none.
+
+    Raises UserError when mask and photo are of different size.
+    """
+    best, label = (t.cpu().numpy() for t in chances.max(0))
+    truth = hidden.mask(index)
+    if truth.shape != label.shape:
+        raise UserError(f"{hidden.path(index)}: {mask_size_fault(label.shape[::-1], hidden.mask_path(index), truth.shape[::-1])}")
+    known = truth != IGNORED
+    best, right = best[known], (label == truth)[known]
+    return np.array([(np.count_nonzero(best >= t), np.count_nonzero(right & (best >= t))) for t in (*THRESHOLDS, 0.0)], np.int64)
 
 
 def soften(mask: np.ndarray) -> np.ndarray:
@@ -112,6 +131,8 @@ def write_part(path: Path, pool: Pool, predictions: dict[int, PseudoMask], secon
     indices = np.array(sorted(predictions), np.int64)
     content = {"indices": indices, "seconds": np.float64(seconds), "kept": np.stack([predictions[i].kept for i in indices]),
                "found": np.stack([predictions[i].found for i in indices])}
+    if pool.hidden is not None:
+        content["by_threshold"] = np.stack([predictions[i].by_threshold for i in indices])
     write_atomic(path, lambda file: np.savez(file, **content))
 
 
@@ -131,9 +152,23 @@ def write_labels(path: Path, parts: list[Path], pool: Pool, class_names: tuple[s
     masks = [{"photo": pool.names[i].decode(), "mask": f"masks/{mask_file(pool, i)}", "index": int(i)} for i in used]
     if pool.hidden is not None:
         report |= quality(_dataset(path.parent, pool, masks, class_names, info["soft"]), pool.hidden, used)
+        if all("by_threshold" in part for part in loaded):  # not if the hidden labels came after the first parts
+            *counts, (labelled, _) = sum(part["by_threshold"].sum(0) for part in loaded).tolist()
+            report["by_threshold"] = [{"threshold": t, "precision": right / max(1, kept), "recall": right / max(1, labelled)} for t, (kept, right) in zip(THRESHOLDS, counts)]
+    report["examples"] = [{"photo": pool.names[i].decode(), "mask": _small(path.parent / "masks" / mask_file(pool, i))} for i in range(min(EXAMPLES, len(pool)))]
     content = msgspec.json.encode({"info": info | {"report": report}, "masks": masks}, order="deterministic")
     write_atomic(path, lambda file: file.write(content))
     return report
+
+
+def _small(path: Path) -> str:
+    """A mask file, made small, as base64 of a PNG; of a soft one the best class."""
+    with Image.open(path) as picture:
+        mask = np.asarray(picture)
+    mask = mask if mask.ndim == 2 else mask[..., 2]  # soft: OpenCV wrote the best class first, as blue
+    scale = min(1.0, EXAMPLE_SIDE / max(mask.shape))
+    small = cv2.resize(mask, [max(1, round(side * scale)) for side in mask.shape[::-1]], interpolation=cv2.INTER_NEAREST_EXACT)
+    return base64.b64encode(encode_mask(small)).decode()
 
 
 def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:

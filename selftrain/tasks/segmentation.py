@@ -130,10 +130,13 @@ class Segmentation(BaseTask):
     def announce_labels(self, pool: Pool) -> str | None:
         return pseudo_masks.announce(pool) if self.recipe.soft else None
 
-    def label(self, model: nn.Module, batch: Batch) -> list[pseudo_masks.PseudoMask]:
-        r = self.recipe
-        make = pseudo_masks.soft_mask if r.soft else lambda chances: pseudo_masks.hard_mask(chances, r.pseudo_threshold)
-        return [make(chances) for chances in self._probabilities(model, batch, r.teacher_scales, r.teacher_flip)]
+    def label(self, model: nn.Module, batch: Batch, truth: VocDataset | None = None) -> list[pseudo_masks.PseudoMask]:
+        r, made = self.recipe, []
+        for index, chances in zip(batch["indices"], self._probabilities(model, batch, r.teacher_scales, r.teacher_flip), strict=True):
+            made.append(pseudo_masks.soft_mask(chances) if r.soft else pseudo_masks.hard_mask(chances, r.pseudo_threshold))
+            if truth is not None:
+                made[-1].by_threshold = pseudo_masks.by_threshold(chances, truth, index)
+        return made
 
     def write_part(self, path: Path, pool: Pool, predictions: dict[int, pseudo_masks.PseudoMask], seconds: float) -> None:
         pseudo_masks.write_part(path, pool, predictions, seconds)

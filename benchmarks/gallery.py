@@ -1,0 +1,55 @@
+"""What teachers said of the first photos of the pool, drawn from the records alone: a generated photo is a function of the set's parameters."""
+
+import base64
+import io
+import re
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from matrix import Matrix
+from selftrain.data.shapes import Shapes, render
+from selftrain.data.voc import PALETTE
+
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
+PHOTOS, ROWS = 6, 4
+
+
+def draw_gallery(matrix: Matrix) -> Figure | None:
+    """A row a teacher (both starts, at the most and the fewest labels, strongest policy, first seed), a column a photo."""
+    rows = []
+    for fraction in dict.fromkeys((matrix.fractions[-1], matrix.fractions[0])):
+        for arm in matrix.arms:
+            found = [r for r in matrix.at(arm, matrix.policies[-1], fraction).values() if r["round"] == 1 and r["shapes"] and "examples" in r["pseudo_labels"]]
+            if found:
+                rows.append((f"{arm.partition(' + ')[0]}\n{matrix.policies[-1]}, {100 * fraction:g} %", found[0]))
+    rows = rows[:ROWS]
+    if not rows:
+        return None
+    figure, panels = plt.subplots(len(rows), PHOTOS, figsize=(1.5 * PHOTOS + 0.6, 1.6 * len(rows)), layout="constrained", squeeze=False)
+    for line, (title, record) in zip(panels, rows):
+        spec = Shapes(**record["shapes"])
+        names = [c["name"] for c in spec.categories()]
+        for axes, example in zip(line, record["pseudo_labels"]["examples"]):
+            index = int(re.search(r"(\d+)\.\w+$", example["photo"])[1]) - 1  # they are numbered from 1
+            image = render(spec, "unlabeled", index)[0]
+            axes.imshow(_with_mask(image, example["mask"]) if "mask" in example else image, interpolation="nearest")
+            for x1, y1, x2, y2, label, score in example.get("boxes", ()):
+                colour = COLOURS[int(label) % len(COLOURS)]
+                axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
+                axes.text(x1, y1, f"{names[int(label)]} {score:.2f}", fontsize=4, color="black", va="bottom",
+                          bbox=dict(facecolor=colour, edgecolor="none", pad=0.4, alpha=0.85))
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(title, fontsize=7)
+    figure.suptitle(f"Pseudo-labels of the teachers: {matrix.name}, seed {rows[0][1]['settings']['seed']}", fontsize=9)
+    return figure
+
+
+def _with_mask(image: np.ndarray, mask: str) -> np.ndarray:
+    small = np.asarray(Image.open(io.BytesIO(base64.b64decode(mask))))
+    large = np.asarray(Image.fromarray(small).resize(image.shape[1::-1], Image.Resampling.NEAREST))
+    colours = np.asarray(PALETTE)[large]
+    return np.where((large == 0)[..., None], image, image // 2 + colours // 2).astype(np.uint8)

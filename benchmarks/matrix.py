@@ -1,0 +1,146 @@
+"""The records of a study, by policy, fraction, arm and seed, and what is said of several seeds: means, paired differences, intervals."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from selftrain.record import arms
+
+NOT_THERE = "–"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean of n values and half width of its 95 % t interval (nan of one value)."""
+
+    mean: float
+    half: float
+    n: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Estimate | None":
+        if not values:
+            return None
+        n = len(values)
+        half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5) if n > 1 else float("nan")
+        return cls(float(np.mean(values)), half, n)
+
+    def show(self, digits: int, sign: str = "") -> str:
+        """`12.3` of one value, `12.3 ± 0.4` of several."""
+        mean = f"{round(self.mean, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.0
+        return mean if self.n == 1 else f"{mean} ± {self.half:.{digits}f}"
+
+
+def mean_interval(values: list[float], digits: int, sign: str = "") -> str:
+    return Estimate.of(values).show(digits, sign)
+
+
+def check_alike(records: list[dict]) -> None:
+    """Raises ValueError where records differ in more than start, self-training and seed: their mean would mean nothing."""
+    first: dict[tuple, dict] = {}
+    for r in records:
+        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"],
+                 "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), **r["settings"]}
+        for name in known.keys() - {"seed"}:
+            value = json.dumps(known[name])
+            # the pool exists for students alone; the settings about pseudo-labels stand in students' records only
+            if first.setdefault((name, r["round"] > 0 and name == "pool"), value) != value:
+                raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
+    places = [(r["arm"], r["settings"]["seed"]) for r in records]
+    if twice := {place for place in places if places.count(place) > 1}:
+        raise ValueError(f"two records of one arm and seed: {sorted(twice)}")
+
+
+def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
+    """(images, seconds) of a cell and of its teachers."""
+    images, seconds = record["images"], record["measured"]["seconds"]
+    labels = record["pseudo_labels"]
+    if labels and labels["teacher_cell"] in by_key:
+        more = bill(by_key[labels["teacher_cell"]], by_key)
+        return images + more[0], seconds + more[1]
+    return images, seconds
+
+
+class Matrix:
+    """One study's records.  Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed."""
+
+    def __init__(self, name: str, records: list[dict]):
+        self.name, self.records = name, records
+        self.task, self.metric = records[0]["task"], records[0]["metric"]
+        self.by_key = {r["key"]: r for r in records}
+        self.by_place: dict[tuple, dict[int, dict]] = {}
+        for r in records:
+            s = r["settings"]
+            self.by_place.setdefault((r["arm"], s["policy"], s["fraction"], self.labels(r)), {})[s["seed"]] = r
+        for policy, fraction, labels in dict.fromkeys(key[1:] for key in self.by_place):
+            check_alike([r for key, found in self.by_place.items() if key[1:] == (policy, fraction, labels) for r in found.values()])
+
+    @staticmethod
+    def labels(r: dict) -> str:
+        """Which labels, where a data set has several kinds: train, train_aug or train+pseudo_aug (PASCAL)."""
+        return r["settings"].get("protocol", r["labels"])
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        return sorted({key[3] for key in self.by_place}, key=lambda kind: (kind != "train", kind))
+
+    @cached_property
+    def policies(self) -> list[str]:
+        return sorted({r["settings"]["policy"] for r in self.records})
+
+    @cached_property
+    def fractions(self) -> list[float]:
+        return sorted({r["settings"]["fraction"] for r in self.records})
+
+    @cached_property
+    def arms(self) -> list[str]:
+        return arms(self.records)
+
+    @cached_property
+    def starts(self) -> list[str]:
+        return [arm for arm in self.arms if any(r["arm"] == arm and r["round"] == 0 for r in self.records)]
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        return [name for name in self.records[0]["curve"][-1] if name != "step"]
+
+    @cached_property
+    def digits(self) -> int:
+        return 1 if max(r["metrics"][self.metric] for r in self.records) >= 10 else 2
+
+    def at(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> dict[int, dict]:
+        """Records by seed."""
+        return self.by_place.get((arm, policy, fraction, labels or self.kinds[0]), {})
+
+    def score(self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> Estimate | None:
+        return Estimate.of([r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()])
+
+    def differences(self, arm: str, base: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> list[float]:
+        """arm - base, paired by seed."""
+        mine, theirs = self.at(arm, policy, fraction, labels), self.at(base, policy, fraction, labels)
+        return [mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric] for seed in sorted(mine.keys() & theirs.keys())]
+
+    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> bool:
+        """Whether the curve of one of its seeds had not flattened."""
+        return any(r["flattened"] is not True for r in self.at(arm, policy, fraction, labels).values())
+
+    def places(self) -> list[tuple[str, float, str]]:
+        """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""
+        return sorted({key[1:] for key in self.by_place}, key=lambda key: (-key[1], key[0], key[2]))
+
+
+def read_studies(folder: Path) -> list[Matrix]:
+    """The studies below `folder`, one a subfolder of records."""
+    found = []
+    for sub in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []:
+        records = [json.loads(file.read_text()) for file in sorted(sub.glob("*.json"))]
+        if records:
+            try:
+                found.append(Matrix(sub.name, records))
+            except ValueError as error:
+                raise ValueError(f"{sub}: {error}") from error
+    return found

@@ -1,0 +1,200 @@
+"""The study: augmentation policies x label fractions x starting points x seeds, supervised and self-trained.
+
+    python benchmarks/study.py coco study                                     the paper's matrix on generated data
+    python benchmarks/study.py coco mini --data DIR --unlabeled DIR           on your own data; every option of coco.py goes through
+    python benchmarks/study.py pascal mini --data VOCdevkit --unlabeled rest --policies S1 S4 --fractions .05 .1 .2 .5 1 --matrix full
+    python benchmarks/study.py ... --dry-run                                  what is done, what is left, how long, who waits for whom
+    python benchmarks/study.py ... --on slurm --slurm.partition gpu           the same cells as Slurm jobs
+    python benchmarks/tables.py; python benchmarks/figures.py                 tables, verdict and figures from the records
+
+Every cell is one `accelerate launch` that is printed before it runs.  The same command again goes on where it was interrupted;
+cells that failed are run again, what hangs on them waits, and two calls at once share the work.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+import tyro  # noqa: E402
+from accelerate.commands.config.config_args import default_config_file, load_config_from_file  # noqa: E402
+from accelerate.commands.launch import launch_command_parser  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+import coco  # noqa: E402
+import pascal  # noqa: E402
+from selftrain.errors import UserError  # noqa: E402
+from selftrain.files import file_name  # noqa: E402
+from selftrain.progress import duration  # noqa: E402
+from selftrain.recipe import Policy, Recipe, refuse  # noqa: E402
+from selftrain.stop import Stopped  # noqa: E402
+from study_graph import Graph, build, settle_stale  # noqa: E402
+from study_run import Runner  # noqa: E402
+from study_slurm import Slurm, submit  # noqa: E402
+
+BENCHMARKS = {"coco": coco.BENCHMARK, "pascal": pascal.BENCHMARK}
+MINE = {"--policy": "--policies", "--fraction": "--fractions", "--seed": "--seeds", "--until": None, "--image-ids": None, "--no-self-training": "--supervised-only"}
+
+
+@dataclass(frozen=True)
+class Study:
+    task: tyro.conf.Positional[Literal["coco", "pascal"]]
+    """detection (coco.py) or segmentation (pascal.py)"""
+    recipe: tyro.conf.Positional[str]
+    """one of its recipes: study, demo, mini, paper; any option of the recipe may follow (`accelerate launch benchmarks/coco.py mini --help`)"""
+    policies: tuple[Policy, ...] = ("S1", "S2", "S3", "S4")
+    """augmentation policies"""
+    fractions: tuple[float, ...] = (0.2, 0.5, 1.0)
+    """shares of the labelled images"""
+    matrix: Literal["paper", "full"] = "paper"
+    """paper: every policy with the largest fraction, and every fraction with the strongest policy (Tables 2 and 3); full: all with all"""
+    starts: tuple[str, ...] = ()
+    """starting points; default: the recipe's"""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """runs of every cell; differences are paired by them"""
+    supervised_only: bool = False
+    """without students"""
+    steps: tuple[str, ...] = ()
+    """a budget for all cells (2000) or one a policy (S1=1000 S4=3000); default: the recipe's"""
+    name: str | None = None
+    """of the study: its records stand in RECORDS/NAME; default: the recipe's name"""
+    records: str = "results/records"
+    """folder that finished records are copied to, for tables.py and figures.py"""
+    launch: str = ""
+    """options of `accelerate launch`, in one word after an equals sign: --launch="--multi_gpu --num_processes 8 --mixed_precision bf16\""""
+    on: Literal["here", "slurm"] = "here"
+    """this machine, one cell at a time; or the jobs of a Slurm cluster"""
+    slurm: Slurm = field(default_factory=Slurm)
+    """with --on slurm: the resources of a cell's job"""
+    dry_run: bool = False
+    """list the cells and run none"""
+
+    def check(self) -> "Study":
+        for option in ("policies", "fractions", "seeds"):
+            values = getattr(self, option)
+            refuse(not values, f"--{option} names nothing")
+            refuse(len(set(values)) < len(values), f"--{option} names one twice: {' '.join(map(str, values))}")
+        for fraction in self.fractions:
+            refuse(not 0 < fraction <= 1, f"--fractions {fraction} is not in (0, 1]; 10 % is 0.1")
+        for policy in self.policies:
+            self.budget(policy)
+        return self
+
+    def places(self) -> list[tuple[Policy, float, int]]:
+        """(policy, fraction, seed) in the order they run: a whole matrix a seed, so that an early end leaves whole tables of fewer seeds."""
+        policies, fractions = sorted(self.policies), sorted(self.fractions, reverse=True)
+        every = [(policy, fraction) for fraction in fractions for policy in policies]
+        paper = [(policy, fraction) for policy, fraction in every if fraction == fractions[0] or policy == policies[-1]]
+        return [(policy, fraction, seed) for seed in self.seeds for policy, fraction in (paper if self.matrix == "paper" else every)]
+
+    def budget(self, policy: Policy) -> str | None:
+        """Steps of a policy's cells.  Raises UserError for anything but a number, or POLICY=NUMBER for each policy."""
+        if not self.steps:
+            return None
+        given = dict(word.split("=", 1) if "=" in word else ("all", word) for word in self.steps)
+        steps = given.get(policy, given.get("all"))
+        refuse(steps is None or not all(value.isdigit() for value in given.values()) or not given.keys() <= {"all", *self.policies},
+               f"--steps {' '.join(self.steps)}: give one number, or POLICY=NUMBER for each of {' '.join(self.policies)}")
+        return steps
+
+
+def parse(args: list[str]) -> tuple[Study, list[str]]:
+    """(the study, options of the recipe)."""
+    study, rest = tyro.cli(Annotated[Study, tyro.conf.AvoidSubcommands], args=args, prog="study.py", description=__doc__, return_unknown_args=True)
+    for word in rest:
+        option = word.partition("=")[0]
+        if option in MINE:
+            raise UserError(f"{option} is what a study varies{f': give {MINE[option]}' if MINE[option] else '; leave it out'}")
+    return study.check(), rest
+
+
+def cells(study: Study, rest: list[str]) -> list[tuple[Recipe, tuple[str, ...]]]:
+    """The recipe of every start at every place, and the options that make it of the preset."""
+    benchmark, found = BENCHMARKS[study.task], []
+    for policy, fraction, seed in study.places():
+        budget = study.budget(policy)
+        shared = ["--policy", policy, "--fraction", f"{fraction:g}", "--seed", str(seed), *(["--steps", budget] if budget else []), *rest]
+        if study.supervised_only:
+            shared.append("--no-self-training")
+        recipe = benchmark.parse([study.recipe, *shared, *(["--starts", *study.starts] if study.starts else [])])
+        # this process settles what is stale; cells refuse code that changes while the study runs
+        shared = _without(shared, "--stale") + (["--stale", "keep"] if recipe.stale == "keep" else [])
+        recipe = replace(recipe, precision=recipe.precision or launch_precision(study.launch))  # part of a cell's identity, wherever it was said
+        found += [(replace(recipe, starts=(start,)), (*shared, "--starts", start)) for start in recipe.starts]
+    return found
+
+
+def launch_precision(launch: str) -> str:
+    """What `accelerate launch` with these options, or else its configuration file, says of mixed precision."""
+    args = launch_command_parser().parse_args([*shlex.split(launch), "script"])
+    file = args.config_file or default_config_file
+    return args.mixed_precision or (str(load_config_from_file(file).mixed_precision) if os.path.isfile(file) else "no")
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    kept = [word for word in words if not word.startswith(f"{option}=")]
+    if option in kept:
+        place = kept.index(option)
+        del kept[place:place + 2]
+    return kept
+
+
+def listing(runner: Runner) -> Table:
+    """The dry run: every node, its state, whom it waits for, how long it is expected to take."""
+    table = Table("cell", "state", "waits for", "expected", box=None, pad_edge=False)
+    for row in runner.summary()["nodes"]:
+        expected = "" if row["state"] == "done" else "unknown" if row["expected_seconds"] is None else duration(row["expected_seconds"])
+        table.add_row(row["cell"], row["state"], row["waits_for"] or "", expected)
+    return table
+
+
+def main(args: list[str]) -> int:
+    study, rest = parse(args)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    say: Callable[[str], None] = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
+    wanted = cells(study, rest)
+    recipe = wanted[0][0]
+    name = file_name(study.name or recipe.name)
+    graph = build(BENCHMARKS[study.task], study.recipe, wanted, Path(study.records) / name, study.launch, lambda text: say(f"[yellow]note:[/] {text}"))
+    runner = Runner(graph, Path(recipe.out) / "study" / name, console)
+    if study.dry_run:
+        try:
+            settle_stale(graph, "refuse", say)
+        except UserError as error:
+            say(f"[yellow]{error}[/]")
+        console.print(listing(runner))
+        say(summary_line(runner, graph))
+        return 0
+    settle_stale(graph, recipe.stale, say)
+    for node in graph.nodes:
+        graph.publish(node)
+    say(summary_line(runner, graph))
+    if study.on == "slurm":
+        return submit(graph, runner, study.slurm, say)
+    code = runner.run()
+    say(summary_line(runner, graph))
+    say(f"records: {graph.records}; python benchmarks/tables.py gives tables and verdict, python benchmarks/figures.py figures; progress: {runner.folder}/progress.json")
+    return code
+
+
+def summary_line(runner: Runner, graph: Graph) -> str:
+    found = runner.summary()
+    names = ("done", "to do", "waiting", "running elsewhere", "failed", "stopped by a failure")
+    eta = "" if found.get("done") == found["commands"] else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}"
+    return f"[bold]{graph.program} {graph.preset}[/]: {sum(len(node.cells) for node in graph.nodes if node.kind != 'labels')} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except Stopped as stopped:
+        print("stopped as told; everything is saved, the same command goes on from here", file=sys.stderr)
+        sys.exit(stopped.code)

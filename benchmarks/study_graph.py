@@ -1,0 +1,219 @@
+"""The graph of a study: supervised cell -> pseudo-labels -> student, and what of it is done, stale or waiting."""
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from command import Benchmark
+from selftrain import record, rounds, splits
+from selftrain.errors import UserError
+from selftrain.files import file_name, write_json
+from selftrain.pseudo import labels_file
+from selftrain.recipe import Recipe, digest, identity
+from selftrain.rounds import Cell
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One `accelerate launch`: it trains one cell (a student's further rounds with it) or labels the pool with one."""
+
+    kind: str                        # supervised, labels or student
+    cells: tuple[Cell, ...]          # whose records it makes
+    options: tuple[str, ...]         # of the benchmark, after the recipe's name
+    needs: "Node | None"
+    images: int                      # that it sees: what its duration goes by
+    labels: Callable[[], Path | None] = lambda: None  # of a labels node: the file that it makes, once its teacher is known
+
+    @property
+    def teacher(self) -> Cell:
+        return self.cells[0] if self.kind != "student" else self.cells[0].teacher
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.cells[0].recipe
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}-{self.cells[0].folder.name}"
+
+    @property
+    def title(self) -> str:
+        r, cell = self.recipe, self.cells[0]
+        return f"{cell.arm if self.kind != 'labels' else f'{cell.arm}: label the pool'}, {r.policy}, {100 * r.fraction:.4g} % of the labels, seed {r.seed}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in the order they run, teachers before students; and the records of earlier calls, by the place of a table they belong to."""
+
+    nodes: list[Node]
+    records: Path                    # folder of the study's committed records
+    program: str
+    preset: str
+    launch: str                      # options of `accelerate launch`
+    committed: dict[str, dict] = field(default_factory=dict)  # by key of the cell
+
+    def command(self, node: Node, rank: tuple[str, ...] = ()) -> list[str]:
+        """What runs a node; `rank`: further options of the launcher, such as which of several hosts this is."""
+        return [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(self.launch), *rank, str(HERE / f"{self.program}.py"), self.preset, *node.options]
+
+    def printed(self, node: Node) -> str:
+        """The same, as a person would type it."""
+        script = os.path.relpath(HERE / f"{self.program}.py")
+        return shlex.join(["accelerate", "launch", *shlex.split(self.launch), script, self.preset, *node.options])
+
+    def finished(self, cell: Cell) -> dict | None:
+        return record.read(cell.folder / "record.json") or self.committed.get(cell.key)
+
+    def done(self, node: Node) -> bool:
+        """Whether nothing is left to do for it: its records exist, or its files, or nobody needs them any more."""
+        if node.kind == "labels":
+            return self._idle(node) or ((file := node.labels()) is not None and file.exists())
+        if not all(self.finished(cell) for cell in node.cells):
+            return False
+        # a committed record without its weights cannot teach
+        return node.kind == "student" or self._idle(node) or (node.cells[0].folder / "final.pt").exists()
+
+    def _idle(self, node: Node) -> bool:
+        return all(self.done(other) for other in self.followers(node))
+
+    def followers(self, node: Node) -> list[Node]:
+        return self._followers.get(node.id, [])
+
+    @cached_property
+    def _followers(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if node.needs:
+                found.setdefault(node.needs.id, []).append(node)
+        return found
+
+    def publish(self, node: Node) -> None:
+        """Its records into the study's folder of records, one file a place of the tables."""
+        for cell in node.cells if node.kind != "labels" else ():
+            found = record.read(cell.folder / "record.json")
+            if found is not None and self.committed.get(cell.key) != found:
+                write_json(self.records / record_name(found), found)
+                self.committed[cell.key] = found
+
+
+def place(found: dict) -> tuple:
+    """What tells the places of a study's tables apart."""
+    settings = found["settings"]
+    return found["arm"], settings["policy"], settings["fraction"], settings["seed"], found["labels"]
+
+
+def record_name(found: dict) -> str:
+    arm, policy, fraction, seed, labels = place(found)
+    return f"{file_name(arm.replace(' + ', '-'))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{fraction:g}-s{seed}.json"
+
+
+def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str, ...]]], records: Path, launch: str, warn: Callable[[str], None]) -> Graph:
+    """The graph of `cells`: recipes of one start each, with the options that make them of the preset.  Reads, or generates, the data once."""
+    source = _Cached(benchmark.source)
+    told: set[str] = set()
+
+    def once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            warn(text)
+
+    nodes: list[Node] = []
+    for recipe, options in cells:
+        poolless = recipe.unlabeled == ("rest",) and recipe.fraction == 1
+        if poolless and recipe.self_training:
+            once("--unlabeled rest leaves no pool at fraction 1: supervised cells only there")
+        recipe = replace(recipe, self_training=recipe.self_training and not poolless).check()
+        data = splits.load(recipe, source, warn=once)
+        first, *students = rounds.plan(recipe, data)
+        nodes.append(Node("supervised", (first,), (*options, "--no-self-training"), None, first.images))
+        if students:
+            nodes.append(Node("labels", (first,), (*options, "--until", "labels"), nodes[-1], len(data.pool), _labels(benchmark.task, recipe, first, data)))
+            nodes.append(Node("student", tuple(students), options, nodes[-1], sum(cell.images for cell in students)))
+    graph = Graph(nodes, records, benchmark.program.removesuffix(".py"), preset, launch)
+    for _, found in read_records(records):
+        graph.committed[found["key"]] = found
+    return graph
+
+
+def _labels(task: type, recipe: Recipe, teacher: Cell, data: splits.Splits) -> Callable[[], Path | None]:
+    def file() -> Path | None:
+        found = record.read(teacher.folder / "record.json")
+        return found and labels_file(task, recipe, found["hashes"]["final"], data.pool, data.train, teacher.folder)
+    return file
+
+
+class _Cached:
+    """A data source that reads each data set once, however many cells use it."""
+
+    def __init__(self, source):
+        self.layout, self.import_ids, self.own_pool = source.layout, source.import_ids, source.own_pool
+        self._source, self._read = source, {}
+
+    def read(self, recipe: Recipe, root: Path, warn: Callable[[str], None]):
+        # of the recipe only what names files decides what is read
+        key = (root, *(getattr(recipe, name, None) for name in ("protocol", "train_json", "val_json", "test_json", "train_images", "val_images", "test_images")))
+        if key not in self._read:
+            self._read[key] = self._source.read(recipe, root, warn)
+        return self._read[key]
+
+
+def read_records(folder: Path) -> list[tuple[Path, dict]]:
+    return [(file, record.read(file)) for file in sorted(folder.glob("*.json"))]
+
+
+# ---- records of other code, data or settings ------------------------------------------------------------------------------------
+
+
+def difference(found: dict, cell: Cell) -> list[str]:
+    """What a record's cell has other than the cell that now stands in its place."""
+    mine = identity(cell.recipe, student=cell.teacher is not None)
+    then = found["settings"]
+    reasons = [f"{name} {then.get(name)} -> {mine.get(name)}" for name in sorted(mine.keys() | then.keys()) if digest(then.get(name)) != digest(mine.get(name))]
+    reasons += [f"{what} changed" for what, now in (("data", cell.data), ("pool", cell.pool), ("weights", cell.weights)) if found["hashes"].get(what) != now]
+    return reasons or ["its teacher changed"]
+
+
+def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
+    """List every finished or begun cell, and every committed record, that is of other code, data or settings than now, and do as --stale says.
+
+    Raises UserError on `refuse`, and on `keep` where a record is of other settings: a table of both would mean nothing.
+    """
+    cells = [cell for node in graph.nodes if node.kind != "labels" for cell in node.cells]
+    by_place = {(cell.arm, cell.recipe.policy, cell.recipe.fraction, cell.recipe.seed, cell.recipe.label_source): cell for cell in cells}
+    lines, away, other = [f"{cell.folder}: {'; '.join(reasons)}" for cell in cells if (reasons := rounds.stale(cell))], [], []
+    for file, found in read_records(graph.records):
+        cell = by_place.get(place(found)) if "labels" in found else None
+        if cell is None:
+            continue  # of another part of the matrix
+        reasons = record.stale(found) if found["key"] == cell.key else difference(found, cell)
+        if reasons:
+            lines.append(f"{file}: {'; '.join(reasons)}")
+            away.append((file, found))
+            other += [file] if found["key"] != cell.key else []
+    if not lines:
+        return
+    text = "\n".join(["stale:", *lines])
+    if choice == "refuse":
+        raise UserError(f"{text}\n--stale rerun runs these cells again (what is there is moved to {cells[0].recipe.out}/stale); --stale keep takes what older code "
+                        "measured as it is; another --name keeps both apart")
+    if choice == "keep":
+        if other:
+            raise UserError(f"{text}\n--stale keep cannot keep a record of other settings or data ({other[0]} first): give another --name, or --stale rerun")
+        say(f"{text}\nkept as they are")
+        return
+    say(f"{text}\nrun again")
+    rounds.settle_stale(cells, "rerun", lambda _: None)
+    for file, found in away:
+        target = Path(cells[0].recipe.out) / "stale" / f"{file.stem}-{time.time_ns()}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, target)
+        graph.committed.pop(found["key"], None)

@@ -1,0 +1,218 @@
+"""Runs the nodes of a study's graph on this machine, one at a time, and says how far it is.
+
+Several accelerators: start the same study once for each (CUDA_VISIBLE_DEVICES=0, 1, ...); the calls share the work by locks.
+"""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from selftrain.files import write_json
+from selftrain.lock import Lock
+from selftrain.progress import LOG_EVERY, duration
+from selftrain.stop import Stopped
+from study_graph import Graph, Node
+
+TAIL = 15  # lines of a failed cell's log that are shown
+
+
+def ignore_signals() -> None:
+    """In a launcher before it starts: the training process under it sets its own handlers, saves, and the launcher reports it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def start(command: list[str], log: Path) -> subprocess.Popen:
+    """A launcher in a process group of its own, writing to `log` after what earlier calls wrote there."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as file:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=ignore_signals)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Tell what runs below a launcher to save and end, again until it has: one that still imports does not listen yet."""
+    while process.poll() is None:
+        try:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.send_signal(signal.SIGTERM)
+        except psutil.NoSuchProcess:
+            pass
+        for _ in range(20):
+            if process.poll() is not None:
+                return
+            time.sleep(0.1)
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    if not log.exists():
+        return []
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - 200 * count))
+        return [line.split("\r")[-1] for line in file.read().decode(errors="replace").splitlines() if line.strip()][-count:]
+
+
+class Runner:
+    """Nodes in order, each at most once a call; what failed stops only what hangs on it."""
+
+    def __init__(self, graph: Graph, folder: Path, console: Console):
+        self.graph, self.folder, self.console = graph, folder, console
+        self.failed: dict[str, int] = {}                     # exit codes of this call, by node
+        self.elsewhere: set[str] = set()                     # locked by another call
+        self.running: Node | None = None
+        self.signal: int | None = None
+        self.times = Times(folder / "times.json")
+
+    # ---- what is left -----------------------------------------------------------------------------------------------------
+
+    def state(self, node: Node) -> str:
+        if self.graph.done(node):
+            return "done"
+        if node is self.running:
+            return "running"
+        if node.id in self.failed:
+            return "failed"
+        if node.id in self.elsewhere:
+            return "running elsewhere"
+        if node.needs and (before := self.state(node.needs)) != "done":
+            return "stopped by a failure" if before in ("failed", "stopped by a failure") else "waiting"
+        return "to do"
+
+    def summary(self) -> dict:
+        """The progress file's content."""
+        states = [(node, self.state(node)) for node in self.graph.nodes]
+        counts = {name: sum(state == name for _, state in states) for name in dict.fromkeys(state for _, state in states)}
+        left = [self.times.expected(node) for node, state in states if state != "done"]
+        rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
+                 "expected_seconds": self.times.expected(node), "seconds": self.times.seen.get(node.id, {}).get("seconds"),
+                 "exit_code": self.failed.get(node.id), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
+        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
+
+    def log(self, node: Node) -> Path:
+        return self.folder / "logs" / f"{node.id}.log"
+
+    def write(self) -> None:
+        write_json(self.folder / "progress.json", self.summary())
+
+    # ---- running ----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Exit code: 0 all done, 1 something failed.  Raises Stopped when told to stop, with everything saved."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+        self.write()
+        while True:
+            ready = [node for node in self.graph.nodes if self.state(node) in ("to do", "running elsewhere")]
+            if not ready:
+                break
+            began, self.elsewhere = time.time(), set()
+            if not any(self._take(node) for node in ready if self.state(node) == "to do"):
+                self._pause(2)  # all that can run is run by others
+            elif time.time() - began > 1:
+                self.write()
+        self.write()
+        return 1 if self.failed else 0
+
+    def _note(self, number: int, frame) -> None:
+        self.signal = number
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+        if self.signal is not None:
+            raise Stopped(128 + self.signal)
+
+    def _take(self, node: Node) -> bool:
+        """Run a node unless another call does; False if so."""
+        with Lock(Path(node.recipe.out) / "locks" / f"{node.id}.study") as lock:
+            if not lock.take():
+                self.elsewhere.add(node.id)
+                return False
+            if not self.graph.done(node):  # another call may have ended it just now
+                self._launch(node)
+        return True
+
+    def _launch(self, node: Node) -> None:
+        self.console.print(f"[bold]{node.title}[/]\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True)
+        self.running, began = node, time.monotonic()
+        self.write()
+        process = start(self.graph.command(node), self.log(node))
+        try:
+            code = self._watch(process, node)
+        finally:
+            stop(process)
+            self.running = None
+        seconds = time.monotonic() - began
+        self.graph.publish(node)
+        if code == 0 and self.graph.done(node):
+            self.times.add(node, seconds)
+            self.console.print(f"  done in {duration(seconds)}; {self._left()}", highlight=False)
+        else:
+            self.failed[node.id] = code
+            self.console.print(f"  [red]failed[/] with exit code {code}; the end of {self.log(node)}:", highlight=False, soft_wrap=True)
+            self.console.print("\n".join(f"  | {line}" for line in last_lines(self.log(node), TAIL)), markup=False, highlight=False, soft_wrap=True)
+
+    def _watch(self, process: subprocess.Popen, node: Node) -> int:
+        said = time.monotonic()
+        with Live(self.table(), console=self.console, refresh_per_second=1, transient=True) if self.console.is_terminal else Quiet() as live:
+            while (code := process.poll()) is None:
+                self._pause(0.1)
+                if time.monotonic() - said >= (1 if self.console.is_terminal else 4 * LOG_EVERY):
+                    said = time.monotonic()
+                    live.update(self.table()) if self.console.is_terminal else self.console.print(f"  {self._last(node)}", markup=False, highlight=False, soft_wrap=True)
+        return code
+
+    def _last(self, node: Node) -> str:
+        return next(iter(last_lines(self.log(node), 1)), "starting")
+
+    def _left(self) -> str:
+        found = self.summary()
+        eta = "" if found["eta_seconds"] is None else f", about {duration(found['eta_seconds'])} left"
+        return f"{found.get('done', 0)} of {found['commands']} commands done{eta}"
+
+    def table(self) -> Table:
+        """What a person looks at meanwhile."""
+        found = self.summary()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name in ("done", "running", "running elsewhere", "failed", "stopped by a failure", "waiting", "to do"):
+            if found.get(name):
+                table.add_row(name, str(found[name]))
+        table.add_row("time left", "unknown yet" if found["eta_seconds"] is None else duration(found["eta_seconds"]))
+        if self.running:
+            table.add_row("now", self._last(self.running))
+        return table
+
+
+class Quiet:
+    """Live without a terminal."""
+
+    def __enter__(self) -> "Quiet":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+
+class Times:
+    """Seconds that nodes took, kept over calls: what a node is expected to take goes by the images it sees."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.seen: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
+
+    def add(self, node: Node, seconds: float) -> None:
+        others = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.seen |= others | {node.id: {"kind": node.kind, "images": node.images, "seconds": seconds}}
+        write_json(self.path, self.seen)
+
+    def expected(self, node: Node) -> float | None:
+        """Of the nodes of its kind, else of training at all; None before any has ended."""
+        for alike in ([t for t in self.seen.values() if t["kind"] == node.kind], [t for t in self.seen.values() if t["kind"] != "labels"]):
+            if alike:
+                return node.images * sum(t["seconds"] for t in alike) / sum(t["images"] for t in alike)
+        return None

@@ -1,0 +1,112 @@
+"""What a study's records say, and with what certainty: pre-training, self-training, and which arm to choose at equal cost.
+
+Every statement rests on differences paired by seed: their mean, its 95 % t interval and the paired t test's p (two-sided, not corrected for the
+number of statements).  It is `no evidence either way` when the interval spans zero or there is one seed, and `under-trained` when a curve had not
+flattened (under 2 % relative gain over the last quarter of the steps): then the schedule, not the arm, may have decided.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from matrix import Estimate, Matrix, bill
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """arm - base at one policy and fraction."""
+
+    arm: str
+    base: str
+    effect: Estimate
+    p: float
+    rising: tuple[str, ...]          # of the two, those whose curves had not flattened
+
+    @property
+    def word(self) -> str:
+        if self.rising:
+            return "under-trained"
+        if self.effect.n < 2 or not abs(self.effect.mean) > self.effect.half:
+            return "no evidence either way"
+        return "helps" if self.effect.mean > 0 else "hurts"
+
+    def numbers(self, metric: str, digits: int) -> str:
+        e = self.effect
+        effect = f"{round(e.mean, digits) + 0.0:+.{digits}f} {metric}"
+        if e.n < 2:
+            return f"{effect}, one seed: no interval"
+        return (f"{effect}, 95 % interval {round(e.mean - e.half, digits) + 0.0:+.{digits}f} to {round(e.mean + e.half, digits) + 0.0:+.{digits}f}, "
+                f"paired t test over n = {e.n} seeds, {'p < 0.001' if self.p < 0.001 else f'p = {self.p:.3f}'}")
+
+
+def compare(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, labels: str) -> Comparison | None:
+    values = matrix.differences(arm, base, policy, fraction, labels=labels)
+    if not values:
+        return None
+    spread = len(values) > 1 and float(np.std(values)) > 0
+    p = float(stats.ttest_1samp(values, 0.0).pvalue) if spread else 1.0 if not any(values) else float("nan") if len(values) < 2 else 0.0
+    return Comparison(arm, base, Estimate.of(values), p, tuple(a for a in (arm, base) if matrix.rising(a, policy, fraction, labels)))
+
+
+def sentence(what: str, found: Comparison, matrix: Matrix) -> str:
+    numbers = found.numbers(matrix.metric, matrix.digits)
+    if found.word == "under-trained":
+        return f"{what}: **under-trained** ({' and '.join(found.rising)} still rising): {numbers}; the schedule may have decided"
+    if found.word == "no evidence either way":
+        return f"{what}: **no evidence either way**: {numbers}"
+    return f"{what} **{found.word}**: {numbers}"
+
+
+def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[str]:
+    """Which arm to choose at the cost of a supervised run, and at that of a self-trained one with its teacher."""
+    lines, arms = [], [arm for arm in matrix.arms if matrix.at(arm, policy, fraction, labels)]
+    supervised, students = [a for a in arms if a in matrix.starts], [a for a in arms if a not in matrix.starts]
+    ranked = _ranked(matrix, supervised, policy, fraction, labels)
+    if len(ranked) > 1:
+        best, next_best = ranked[:2]
+        lines.append(_chosen(matrix, f"At the cost of a supervised run ({_images(matrix, best, policy, fraction, labels):,} images)", best, next_best, policy, fraction, labels))
+    best_student = next(iter(_ranked(matrix, students, policy, fraction, labels)), None)
+    if best_student and ranked:
+        cost = f"At the cost of a self-trained one ({_images(matrix, best_student, policy, fraction, labels):,} images, its teacher's included)"
+        found = compare(matrix, best_student, ranked[0], policy, fraction, labels)
+        if found and matrix.rising(ranked[0], policy, fraction, labels):
+            lines.append(f"{cost}: undecided: {best_student} is {found.numbers(matrix.metric, matrix.digits)} against {ranked[0]}, which had not flattened and was not "
+                         "given as many images")
+        elif found:
+            lines.append(_chosen(matrix, cost, *((best_student, ranked[0]) if found.effect.mean > 0 else (ranked[0], best_student)), policy, fraction, labels))
+    return lines
+
+
+def _chosen(matrix: Matrix, cost: str, best: str, other: str, policy: str, fraction: float, labels: str) -> str:
+    found = compare(matrix, best, other, policy, fraction, labels)
+    if found is None:
+        return f"{cost}: {best}; no seed has {other} too"
+    certain = {"helps": f"choose {best}", "under-trained": f"{best} is ahead (under-trained)"}.get(found.word, f"no evidence between {best} and {other}")
+    return f"{cost}: {certain}: {found.numbers(matrix.metric, matrix.digits)} against {other}"
+
+
+def _ranked(matrix: Matrix, arms: list[str], policy: str, fraction: float, labels: str) -> list[str]:
+    return sorted(arms, key=lambda arm: -matrix.score(arm, policy, fraction, labels=labels).mean)
+
+
+def _images(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str) -> int:
+    return bill(next(iter(matrix.at(arm, policy, fraction, labels).values())), matrix.by_key)[0]
+
+
+def verdict(matrix: Matrix) -> list[tuple[str, list[str]]]:
+    """(policy and fraction, sentences) for every place of the matrix."""
+    found = []
+    for policy, fraction, labels in matrix.places():
+        lines = []
+        for start in matrix.starts[1:] if matrix.starts and matrix.starts[0] == "random" else ():
+            if c := compare(matrix, start, "random", policy, fraction, labels):
+                lines.append(sentence("Pre-training" if start == "imagenet" else f"Starting from {start}", c, matrix))
+        for start in matrix.starts:
+            for arm in (a for a in matrix.arms if a.startswith(f"{start} + self-training")):
+                if c := compare(matrix, arm, start, policy, fraction, labels):
+                    lines.append(sentence(f"Self-training from {start}{arm.removeprefix(f'{start} + self-training')}", c, matrix))
+        lines += choice(matrix, policy, fraction, labels)
+        kind = "" if labels == "train" else f", {labels}"
+        found.append((f"{policy}, {100 * fraction:g} % of the labels{kind}", lines or ["one arm only: nothing to compare"]))
+    return found

@@ -1,0 +1,253 @@
+"""The study: who waits for whom, interruption, failure, changed recipes and code, and two calls at once, with real launches."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import study
+from study_graph import record_name
+from study_run import Times
+
+from selftrain import record
+from selftrain.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--starts", "random", "--steps", "12", "--warmup-steps", "2", "--batch-size", "4",
+        "--eval-every", "4", "--save-every", "4", "--shapes.train", "20", "--shapes.val", "10", "--shapes.test", "10", "--shapes.unlabeled", "24",
+        "--score-threshold", "0.001", "--records", "records"]
+
+
+def begin(folder: Path, *options: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, str(ROOT / "benchmarks" / "study.py"), *TINY, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, start_new_session=True)
+
+
+def call(folder: Path, *options: str) -> tuple[int, str]:
+    process = begin(folder, *options)
+    out, _ = process.communicate(timeout=400)
+    return process.returncode, out
+
+
+def progress(folder: Path) -> dict:
+    return json.loads((folder / "runs" / "study" / "study" / "progress.json").read_text())
+
+
+def logs(folder: Path) -> dict[str, str]:
+    return {file.name.partition("-")[0]: file.read_text() for file in (folder / "runs" / "study" / "study" / "logs").glob("*.log")}
+
+
+def wait_for(what, process: subprocess.Popen, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A tiny study that two calls, started at once, ran to its end."""
+    folder = tmp_path_factory.mktemp("study")
+    both = [begin(folder), begin(folder)]
+    outs = [process.communicate(timeout=500)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    (folder / "outs.json").write_text(json.dumps(outs))
+    return folder
+
+
+# ---- plans ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_matrix_is_72_cells_and_the_product_more():
+    made, rest = study.parse(["coco", "study"])
+    assert rest == [] and len(study.cells(made, rest)) * 2 == 72
+    full, _ = study.parse(["coco", "study", "--matrix", "full"])
+    assert len(study.cells(full, [])) * 2 == 4 * 3 * 2 * 3 * 2
+    places = made.places()
+    assert len(set(places)) == len(places) and [seed for *_, seed in places] == sorted(seed for *_, seed in places)  # a whole matrix a seed
+
+
+def test_every_cell_is_a_command_that_gives_its_recipe():
+    made, rest = study.parse(["pascal", "mini", "--data", "d", "--unlabeled", "rest", "--policies", "S1", "S4", "--fractions", ".05", ".5", "--steps", "S1=700", "S4=900",
+                              "--lr", "0.01"])
+    assert rest == ["--data", "d", "--unlabeled", "rest", "--lr", "0.01"]
+    for recipe, options in study.cells(made, rest):
+        again = study.BENCHMARKS["pascal"].parse(["mini", *options])
+        assert replace(again, precision="no") == recipe and recipe.steps == {"S1": 700, "S4": 900}[recipe.policy] and len(recipe.starts) == 1
+
+
+def test_precision_is_part_of_a_cell_wherever_it_was_said():
+    for arguments, wanted in (([], "no"), (["--launch=--mixed_precision bf16 --cpu"], "bf16"), (["--precision", "bf16"], "bf16")):
+        made, rest = study.parse(["coco", "study", "--seeds", "0", *arguments])
+        assert {recipe.precision for recipe, _ in study.cells(made, rest)} == {wanted}
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--seed", "3"], "give --seeds"), (["--policy", "S1"], "give --policies"), (["--until", "labels"], "leave it out"), (["--fractions", "10"], "10 % is 0.1"),
+    (["--seeds", "1", "1"], "names one twice"), (["--steps", "S1=5"], "for each of"), (["--batch-size", "0"], "--batch-size 0: at least 1"),
+])
+def test_contradictions_are_refused_with_the_cure(arguments, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        made, rest = study.parse(["coco", "study", *arguments])
+        study.cells(made, rest)
+
+
+def test_the_dry_run_says_who_waits_for_whom_and_runs_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert study.main([*TINY, "--starts", "random", "imagenet", "--dry-run"]) == 0
+    lines = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines() if "seed 0" in line]
+    assert [line[1] for line in lines] == ["to do", "waiting", "waiting"] * 2
+    assert lines[2][0].startswith("random + self-training, S1, 100 %") and lines[2][2].startswith("random: label the pool")
+    assert not (tmp_path / "runs" / "cells").exists() and not (tmp_path / "records").exists()
+
+
+def test_what_a_node_takes_is_expected_from_others_of_its_kind(tmp_path):
+    class Node:
+        def __init__(self, kind, images):
+            self.kind, self.images, self.id = kind, images, f"{kind}{images}"
+    times = Times(tmp_path / "times.json")
+    assert times.expected(Node("supervised", 100)) is None
+    times.add(Node("supervised", 100), 10.0)
+    assert times.expected(Node("student", 200)) == pytest.approx(20) and times.expected(Node("labels", 50)) == pytest.approx(5)
+    times.add(Node("labels", 100), 1.0)
+    assert Times(tmp_path / "times.json").expected(Node("labels", 50)) == pytest.approx(0.5)
+
+
+# ---- two calls at once ------------------------------------------------------------------------------------------------------
+
+
+def test_two_calls_at_once_run_no_cell_twice(finished):
+    assert {kind: text.count("learning rate") for kind, text in logs(finished).items()} == {"supervised": 1, "labels": 1, "student": 1}
+    outs = json.loads((finished / "outs.json").read_text())
+    assert sum(out.count("accelerate launch") for out in outs) == 3 and all("3 done" in out for out in outs)
+
+
+def test_a_finished_study_has_records_progress_and_nothing_to_do(finished):
+    records = {file.name: json.loads(file.read_text()) for file in (finished / "records" / "study").glob("*.json")}
+    assert sorted(records) == ["random-S1-f1-s0.json", "random-self-training-S1-f1-s0.json"]
+    for name, found in records.items():
+        assert record_name(found) == name and found["schema"] == record.SCHEMA and not record.stale(found) and found["sources"] == record.sources()
+    student = records["random-self-training-S1-f1-s0.json"]
+    assert student["pseudo_labels"]["teacher"] == records["random-S1-f1-s0.json"]["hashes"]["final"] and len(student["pseudo_labels"]["hash"]) == 16
+    made = progress(finished)
+    assert made["commands"] == made["done"] == 3 and made["eta_seconds"] == 0
+    began = time.monotonic()
+    code, out = call(finished)
+    assert code == 0 and "3 done" in out and "accelerate launch" not in out and time.monotonic() - began < 60
+
+
+def test_the_printed_command_is_what_a_person_would_type(finished):
+    """It finds the cell finished, since it is that cell."""
+    line = next(line for line in "".join(json.loads((finished / "outs.json").read_text())).splitlines() if "accelerate launch" in line and "--until" not in line)
+    words = line.split()
+    assert words[:2] == ["accelerate", "launch"] and words[2].endswith("benchmarks/coco.py")
+    done = subprocess.run([sys.executable, *words[2:]], cwd=finished, capture_output=True, text=True)
+    assert done.returncode == 0 and "finished" in done.stdout, done.stderr
+
+
+def test_committed_records_are_enough_for_a_finished_study(finished, tmp_path):
+    """A fresh clone has the records but not the weights: nothing is run; but a student that is missing needs its teacher again."""
+    shutil.copytree(finished / "records", tmp_path / "records")
+    code, out = call(tmp_path, "--dry-run")
+    assert code == 0 and "3 done" in out
+    (tmp_path / "records" / "study" / "random-self-training-S1-f1-s0.json").unlink()
+    code, out = call(tmp_path, "--dry-run")
+    assert code == 0 and "1 to do, 2 waiting" in out
+
+
+# ---- changed recipe, changed code -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(finished, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(finished, tmp_path / "study", symlinks=True)
+    monkeypatch.chdir(tmp_path / "study")
+    return tmp_path / "study"
+
+
+def test_a_changed_recipe_lists_what_changed_and_reuses_nothing(copy, capsys):
+    with pytest.raises(UserError, match=r"random-S1-f1-s0.json: lr 0.004 -> 0.001") as error:
+        study.main([*TINY, "--lr", "0.001"])
+    assert "--stale rerun" in str(error.value) and "another --name" in str(error.value)
+    with pytest.raises(UserError, match="cannot keep a record of other settings"):
+        study.main([*TINY, "--lr", "0.001", "--stale", "keep"])
+    assert study.main([*TINY, "--lr", "0.001", "--name", "slower", "--dry-run"]) == 0
+    assert "1 to do, 2 waiting" in capsys.readouterr().out  # a cell of its own, beside the first
+
+
+def test_changed_data_is_told_apart_from_a_changed_recipe(copy):
+    with pytest.raises(UserError, match=r"random-S1-f1-s0.json: data changed"):
+        study.main([*TINY, "--shapes.difficulty", "0.5"])
+
+
+def test_changed_code_is_listed_kept_or_run_again(copy, capsys):
+    for file in (*copy.glob("runs/cells/*/record.json"), *copy.glob("records/study/*.json")):
+        found = json.loads(file.read_text())
+        found["sources"]["selftrain/train.py"] = "0" * 8
+        file.write_text(json.dumps(found))
+    with pytest.raises(UserError, match="code changed since: selftrain/train.py"):
+        study.main(TINY)
+    assert study.main([*TINY, "--dry-run"]) == 0 and "selftrain/train.py" in capsys.readouterr().out
+    assert study.main([*TINY, "--stale", "keep"]) == 0
+    assert "3 done" in capsys.readouterr().out
+    made, rest = study.parse([*TINY, "--stale", "rerun"])
+    graph = study.build(study.BENCHMARKS["coco"], "study", study.cells(made, rest), Path("records/study"), "", print)
+    study.settle_stale(graph, "rerun", print)
+    assert not any(graph.done(node) for node in graph.nodes) and len(list(Path("runs/stale").iterdir())) == 4
+
+
+def test_the_benchmark_itself_refuses_stale_cells(copy):
+    file = next(iter(copy.glob("runs/cells/*random-S1*/record.json")))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sources": {}}))
+    command = json.loads((copy / "outs.json").read_text())
+    words = next(line for line in "".join(command).splitlines() if "accelerate launch" in line and "--until" not in line and "--no-self" not in line).split()
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "coco.py"), *words[3:]], capture_output=True, text=True)
+    assert done.returncode == 1 and "stale cells:" in done.stderr and "--stale keep" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "coco.py"), *words[3:], "--stale", "keep"], capture_output=True, text=True)
+    assert done.returncode == 0 and "kept as they are" in done.stdout
+
+
+# ---- interruption and failure -----------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_study_saves_and_goes_on_to_the_same_records(finished, tmp_path):
+    long = ("--steps", "60", "--save-every", "1000", "--eval-every", "15")  # nothing but the signal makes a checkpoint before step 15
+    process = begin(tmp_path, *long)
+    wait_for(lambda: any((tmp_path / "runs" / "cells").glob("*/sources.json")), process)
+    os.kill(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 143 and "the same command goes on from here" in out
+    assert "stopped as told" in logs(tmp_path)["supervised"] and len(list((tmp_path / "runs").rglob("last.pt"))) == 1
+    code, out = call(tmp_path, *long)
+    assert code == 0 and "3 done" in out and "goes on from its checkpoint" in logs(tmp_path)["supervised"], out
+    made = json.loads((tmp_path / "records" / "study" / "random-S1-f1-s0.json").read_text())
+    assert [p["step"] for p in made["curve"]] == [15, 30, 45, 60] and not made["sources_changed"]
+
+
+def test_a_killed_study_leaves_its_cell_to_the_next_call(tmp_path):
+    """SIGKILL reaches neither launcher nor training: they end the cell, and the next call waits for it in place of running it beside."""
+    process = begin(tmp_path)
+    wait_for(lambda: any((tmp_path / "runs" / "cells").glob("*/sources.json")), process)
+    process.kill()
+    process.communicate()
+    code, out = call(tmp_path)
+    assert code == 0 and "3 done" in out, out
+    assert logs(tmp_path)["supervised"].count("[1/1] random: test split") <= 1 and len(list((tmp_path / "runs" / "cells").iterdir())) == 2
+
+
+def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
+    unsure = ("--starts", "random", "imagenet", "--pseudo-threshold", "0.999")  # no teacher of twelve steps is that sure: both cannot label
+    code, out = call(tmp_path, *unsure)
+    assert code == 1 and "failed with exit code" in out and "| error: the teacher found nothing in the pool" in out
+    made = progress(tmp_path)
+    assert (made["done"], made["failed"], made["stopped by a failure"]) == (2, 2, 2)
+    assert sorted(file.name for file in (tmp_path / "records" / "study").iterdir()) == ["imagenet-S1-f1-s0.json", "random-S1-f1-s0.json"]
+    code, out = call(tmp_path, *unsure)
+    assert code == 1 and out.count("accelerate launch") == 2 and out.count("--until labels") == 2  # the failed ones alone
