@@ -2,13 +2,12 @@
 
     python benchmarks/figures.py                               results/records/STUDY/*.json -> results/figures/STUDY-*.png and *.svg
 
-Readable in grey and by colour-blind people: Okabe and Ito's colours, line styles and markers tell the arms apart.  Intervals are 95 % (Student's t),
+Readable in grey and by colour-blind people: Okabe and Ito's colours and markers tell the starts apart, dashed lines and hollow markers the students.  Intervals are 95 % (Student's t),
 over seeds; what the paper published is dashed and grey.
 """
 
 import argparse
 import io
-import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,41 +26,63 @@ from selftrain.errors import UserError  # noqa: E402
 from selftrain.files import write_atomic  # noqa: E402
 from selftrain.record import arms  # noqa: E402
 
-STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#0072B2", "o", "--"), ("#D55E00", "s", "--"), ("#009E73", "^", "-"), ("#009E73", "^", "--"),
-          ("#CC79A7", "D", "-"), ("#CC79A7", "D", "--")]
-PAPER = dict(color="0.45", linestyle=(0, (4, 3)), linewidth=1.2, markersize=4, markerfacecolor="white")
+COLOURS = {"random": ("#0072B2", "o"), "imagenet": ("#D55E00", "s"), "imagenet++": ("#009E73", "^")}  # other starts: the fourth
+OTHER = ("#CC79A7", "D")
+PAPER = dict(color="0.45", linestyle=(0, (4, 3)), linewidth=1.2, markersize=4)
 SAVED = {"png": {"Software": None}, "svg": {"Date": None}}  # nothing of the day or the machine, so that equal records give equal bytes
 # Lighter on the disk, and equal on machines with other fonts
 plt.rcParams |= {"svg.hashsalt": "selftrain", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9}
 
 
+def look(arm: str) -> dict:
+    """Colour, marker and line of an arm, the same in every figure."""
+    colour, marker = COLOURS.get(arm.partition(" + ")[0], OTHER)
+    student = "self-training" in arm
+    return dict(color=colour, marker=marker, linestyle="--" if student else "-", markerfacecolor="white" if student else colour, markersize=4, label=arm)
+
+
 def draw_curves(records: list[dict], title: str, path: Path) -> None:
     """The metric on the val split over steps, a line an arm: the mean over seeds, their range as a band."""
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-    _curves(axes, records)
-    axes.set(title=f"{title}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
+    metric = records[0]["metric"]
+    for arm in arms(records):
+        _curve(axes, [r for r in records if r["arm"] == arm], metric)
+    axes.set(xlabel="steps", ylabel=f"{metric} (val split, averaged weights)", ylim=(0, None), xlim=(0, None),
+             title=f"{title}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
     axes.title.set_fontsize(10)
+    axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path)
     plt.close(figure)
 
 
-def _curves(axes: Axes, records: list[dict]) -> None:
-    metric = records[0]["metric"]
-    for arm, (colour, marker, line) in zip(arms(records), itertools.cycle(STYLES)):
-        curves = [r["curve"] for r in records if r["arm"] == arm]
-        steps = [p["step"] for p in curves[0]]
-        values = np.array([[p[metric] for p in curve] for curve in curves])
-        axes.plot(steps, values.mean(0), color=colour, marker=marker, markersize=4, linestyle=line, label=arm)
-        if len(curves) > 1:
-            axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel="steps", ylabel=f"{metric} (val split, averaged weights)", ylim=(0, None), xlim=(0, None))
-    axes.grid(alpha=0.3)
+def _curve(axes: Axes, records: list[dict], metric: str, images: int = 0, before: int = 0) -> None:
+    """Mean and range over seeds of one arm; by steps, or by images seen: so many a step after so many before."""
+    values = np.array([[point[metric] for point in r["curve"]] for r in records])
+    steps = np.array([point["step"] for point in records[0]["curve"]])
+    x = before + steps * images if images else steps
+    style = look(records[0]["arm"])
+    axes.plot(x, values.mean(0), linewidth=1.2, **style)
+    if len(records) > 1:
+        axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
 
 
-def style(matrix: Matrix, arm: str) -> dict:
-    colour, marker, line = STYLES[matrix.arms.index(arm) % len(STYLES)]
-    return dict(color=colour, marker=marker, linestyle=line, markersize=5, capsize=3, label=arm)
+def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y: str, ylim: tuple = (0, None), xlim: tuple = (0, None)) -> Figure:
+    """A panel a policy and fraction, one legend below all."""
+    columns = min(4, len(places))
+    rows = -(-len(places) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(2.9 * columns + 0.4, 2.4 * rows + 0.9), layout="constrained", sharey=True, squeeze=False)
+    for axes in panels.flat[len(places):]:
+        axes.axis("off")
+    for n, (axes, place) in enumerate(zip(panels.flat, places)):
+        draw(axes, place)
+        policy, fraction, labels = place
+        axes.set(title=f"{policy}, {100 * fraction:g} %{'' if labels == 'train' else f', {labels}'}", xlim=xlim, ylim=ylim)
+        axes.set(xlabel=x if n + columns >= len(places) else "", ylabel=y if n % columns == 0 else "")
+        axes.grid(alpha=0.3)
+    handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(2 * columns, len(handles)), frameon=False, fontsize=8)
+    return figure
 
 
 def _bars(axes: Axes, places: list[float], estimates: list[Estimate | None], **look) -> None:
@@ -92,21 +113,22 @@ def fractions(matrix: Matrix) -> Figure | None:
 
 
 def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], label: str, title: str) -> Figure:
-    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
     shown = [arm for arm in matrix.arms if arm != "random"]
     shift = np.linspace(-0.12, 0.12, len(shown)) if len(shown) > 1 else [0.0]
     for k, arm in enumerate(shown):
         gains = [Estimate.of(matrix.differences(arm, "random", *place)) for place in places]
-        _bars(axes, [x + shift[k] for x in range(len(places))], gains, **style(matrix, arm))
+        _bars(axes, [x + shift[k] for x in range(len(places))], gains, capsize=3, **look(arm))
         paper = [(published(matrix.task, arm, *place), published(matrix.task, "random", *place)) for place in places]
         points = [(x + shift[k], a.value - b.value) for x, (a, b) in enumerate(paper) if a and b]
         if points:
-            axes.plot(*zip(*points), marker=style(matrix, arm)["marker"], label=f"{arm}, published", **PAPER)
+            hollow = look(arm)["markerfacecolor"] == "white"
+            axes.plot(*zip(*points), label=f"{arm}, published", marker=look(arm)["marker"], markerfacecolor="white" if hollow else "0.45", **PAPER)
     axes.axhline(0, color="0.2", linewidth=0.8)
     axes.set_xticks(range(len(places)), names)
     axes.set(xlabel=label, ylabel=f"Δ{matrix.metric} to the random start", title=f"{title}: {matrix.name}, n = {_seeds(matrix, places)}")
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(frameon=False, fontsize=7)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
 
 
@@ -116,51 +138,23 @@ def _seeds(matrix: Matrix, places: list[tuple[str, float]]) -> str:
 
 
 def curves(matrix: Matrix) -> Figure:
-    """Learning curves of every arm, a panel a policy and fraction."""
-    places = matrix.places()
-    columns = min(3, len(places))
-    rows = -(-len(places) // columns)
-    figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.7 * rows + 0.5), layout="constrained", sharey=True, squeeze=False)
-    for axes in panels.flat[len(places):]:
-        axes.axis("off")
-    for axes, (policy, fraction, labels) in zip(panels.flat, places):
+    """Learning curves of every arm."""
+    def draw(axes: Axes, place: tuple) -> None:
         for arm in matrix.arms:
-            found = list(matrix.at(arm, policy, fraction, labels).values())
-            if not found:
-                continue
-            look = style(matrix, arm)
-            values = np.array([[p[matrix.metric] for p in r["curve"]] for r in found])
-            steps = [p["step"] for p in found[0]["curve"]]
-            axes.plot(steps, values.mean(0), color=look["color"], linestyle=look["linestyle"], marker=look["marker"], markersize=3, linewidth=1, label=arm)
-            if len(found) > 1:
-                axes.fill_between(steps, values.min(0), values.max(0), color=look["color"], alpha=0.15, linewidth=0)
-        axes.set(title=f"{policy}, {100 * fraction:g} %{'' if labels == 'train' else f', {labels}'}", xlim=(0, None), ylim=(0, None))
-        axes.grid(alpha=0.3)
-    handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8)
-    figure.supxlabel("steps", fontsize=9)
-    figure.supylabel(f"{matrix.metric} (val split); band: range over seeds", fontsize=9)
-    return figure
+            if found := list(matrix.at(arm, *place).values()):
+                _curve(axes, found, matrix.metric)
+    return _panels(matrix.places(), draw, "steps", f"{matrix.metric} (val split)")
 
 
 def cost(matrix: Matrix) -> Figure:
-    """Score against images seen, the teachers' included: up and left is better."""
-    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
-    for arm in matrix.arms:
-        look = style(matrix, arm) | {"linestyle": "none"}
-        for policy, fraction, labels in matrix.places():
-            found = matrix.at(arm, policy, fraction, labels)
-            if found:
-                images = bill(next(iter(found.values())), matrix.by_key)[0]
-                _bars(axes, [images * (1 + 0.02 * matrix.policies.index(policy))], [matrix.score(arm, policy, fraction, labels=labels)], **look)
-                look["label"] = None
-                axes.annotate(f"{policy} {100 * fraction:g} %", (images * (1 + 0.02 * matrix.policies.index(policy)), matrix.score(arm, policy, fraction, labels=labels).mean),
-                              fontsize=5, xytext=(5, 0), textcoords="offset points", va="center")
-    axes.set(xlabel="images seen in training, the teacher's included", ylabel=f"{matrix.metric} ({matrix.records[0]['split']} split)", xlim=(0, None), ylim=(0, None),
-             title=f"Accuracy against cost: {matrix.name}")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=7)
-    return figure
+    """The same against cost: images seen in training; a student begins where its teacher ended.  Up and left is better."""
+    def draw(axes: Axes, place: tuple) -> None:
+        for arm in matrix.arms:
+            if found := list(matrix.at(arm, *place).values()):
+                own, all_of_it = found[0]["images"], bill(found[0], matrix.by_key)[0]
+                _curve(axes, found, matrix.metric, own // found[0]["steps"], all_of_it - own)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
+    return _panels(matrix.places(), draw, "images seen, the teacher's included", f"{matrix.metric} (val split)")
 
 
 def labels(matrix: Matrix) -> Figure | None:
@@ -173,7 +167,7 @@ def labels(matrix: Matrix) -> Figure | None:
     for arm in matrix.arms:
         mine = [f for f in there if matrix.at(arm, policy, f)]
         counts = [next(iter(matrix.at(arm, policy, f).values()))["labelled_images"] for f in mine]
-        _bars(axes, counts, [matrix.score(arm, policy, f) for f in mine], **style(matrix, arm))
+        _bars(axes, counts, [matrix.score(arm, policy, f) for f in mine], capsize=3, **look(arm))
     ticks = sorted({r["labelled_images"] for r in matrix.records if r["settings"]["policy"] == policy})
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{t:,}" for t in ticks], minor=False)
@@ -188,27 +182,16 @@ def labels(matrix: Matrix) -> Figure | None:
 def quality(matrix: Matrix) -> Figure | None:
     """Precision and recall of the teachers' labels against the pool's hidden ones, by threshold: mean and range over seeds."""
     places = [place for place in matrix.places() if any(_by_threshold(matrix, arm, place) for arm in matrix.arms)]
-    if not places:
-        return None
-    columns = min(3, len(places))
-    rows = -(-len(places) // columns)
-    figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.7 * rows + 0.5), layout="constrained", sharey=True, squeeze=False)
-    for axes in panels.flat[len(places):]:
-        axes.axis("off")
-    for axes, place in zip(panels.flat, places):
+
+    def draw(axes: Axes, place: tuple) -> None:
         for arm in matrix.arms:
             found = _by_threshold(matrix, arm, place)
             for what, line in (("precision", "-"), ("recall", ":")) if found else ():
                 values, thresholds = np.array([[row[what] for row in rows] for rows in found]), [row["threshold"] for row in found[0]]
-                look, name = style(matrix, arm), arm.partition(" + ")[0]
-                axes.plot(thresholds, values.mean(0), color=look["color"], marker=look["marker"], markersize=3, linewidth=1, linestyle=line, label=f"{name} teacher: {what}")
-                axes.fill_between(thresholds, values.min(0), values.max(0), color=look["color"], alpha=0.12, linewidth=0)
-        axes.set(title=f"{place[0]}, {100 * place[1]:g} %", xlim=(0, 1), ylim=(0, 1))
-        axes.grid(alpha=0.3)
-    handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8)
-    figure.supxlabel("least score of a pseudo-label", fontsize=9)
-    return figure
+                start = arm.partition(" + ")[0]
+                axes.plot(thresholds, values.mean(0), linewidth=1.2, **look(start) | {"linestyle": line, "label": f"{start} teacher: {what}"})
+                axes.fill_between(thresholds, values.min(0), values.max(0), color=look(start)["color"], alpha=0.12, linewidth=0)
+    return _panels(places, draw, "least score of a pseudo-label", "share", ylim=(0, 1), xlim=(0, 1)) if places else None
 
 
 def _by_threshold(matrix: Matrix, arm: str, place: tuple) -> list[list[dict]]:
