@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from gallery import draw_gallery, teachers  # noqa: E402
 from matrix import Estimate, Matrix, bill, read_studies  # noqa: E402
 from published import published  # noqa: E402
 from selftrain.errors import UserError  # noqa: E402
@@ -81,7 +82,7 @@ def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y:
         axes.set(xlabel=x if n + columns >= len(places) else "", ylabel=y if n % columns == 0 else "")
         axes.grid(alpha=0.3)
     handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(2 * columns, len(handles)), frameon=False, fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(columns, len(handles)), frameon=False, fontsize=8)
     return figure
 
 
@@ -198,13 +199,8 @@ def _by_threshold(matrix: Matrix, arm: str, place: tuple) -> list[list[dict]]:
     return [r["pseudo_labels"]["by_threshold"] for r in matrix.at(arm, *place).values() if r["round"] == 1 and "by_threshold" in (r["pseudo_labels"] or {})]
 
 
-def gallery(matrix: Matrix) -> Figure | None:
-    from gallery import draw_gallery  # the generated data set is drawn again: not needed for the other figures
-    return draw_gallery(matrix)
-
-
 FIGURES: dict[str, Callable[[Matrix], Figure | None]] = {
-    "policies": policies, "fractions": fractions, "curves": curves, "cost": cost, "labels": labels, "quality": quality, "gallery": gallery}
+    "policies": policies, "fractions": fractions, "curves": curves, "cost": cost, "labels": labels, "quality": quality, "gallery": draw_gallery}
 
 
 def figure_names(matrix: Matrix) -> list[str]:
@@ -216,7 +212,7 @@ def figure_names(matrix: Matrix) -> list[str]:
     there += ["fractions"] if len([f for f in matrix.fractions if matrix.at("random", matrix.policies[-1], f)]) > 1 else []
     students = [r["pseudo_labels"] for r in matrix.records if r["pseudo_labels"]]
     there += ["quality"] if any("by_threshold" in p for p in students) else []
-    there += ["gallery"] if any(r["shapes"] and r["pseudo_labels"] for r in matrix.records) else []
+    there += ["gallery"] if teachers(matrix) else []
     return [name for name in FIGURES if name in there]
 
 

@@ -18,17 +18,25 @@ COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 PHOTOS, ROWS = 6, 4
 
 
-def draw_gallery(matrix: Matrix) -> Figure | None:
-    """A row a teacher (both starts, at the most and the fewest labels, strongest policy, first seed), a column a photo."""
+def teachers(matrix: Matrix) -> list[tuple[str, dict]]:
+    """(title, record of a student) of what is shown: every start with the most and the fewest labels, the strongest policy, the first seed."""
+    shown = [r for r in matrix.records if r["round"] == 1 and r["shapes"] and r["pseudo_labels"].get("examples")]
+    if not shown:
+        return []
+    policy = max(r["settings"]["policy"] for r in shown)
+    fractions = sorted({r["settings"]["fraction"] for r in shown if r["settings"]["policy"] == policy})
     rows = []
-    for fraction in dict.fromkeys((matrix.fractions[-1], matrix.fractions[0])):
+    for fraction in dict.fromkeys((fractions[-1], fractions[0])):
         for arm in matrix.arms:
-            found = [r for r in matrix.at(arm, matrix.policies[-1], fraction).values() if r["round"] == 1 and r["shapes"] and "examples" in r["pseudo_labels"]]
+            found = [r for r in matrix.at(arm, policy, fraction).values() if r in shown]
             if found:
-                rows.append((f"{arm.partition(' + ')[0]}\n{matrix.policies[-1]}, {100 * fraction:g} %", found[0]))
-    rows = rows[:ROWS]
-    if not rows:
-        return None
+                rows.append((f"{arm.partition(' + ')[0]}\n{policy}, {100 * fraction:g} %", min(found, key=lambda r: r["settings"]["seed"])))
+    return rows[:ROWS]
+
+
+def draw_gallery(matrix: Matrix) -> Figure:
+    """A row a teacher, a column a photo."""
+    rows = teachers(matrix)
     figure, panels = plt.subplots(len(rows), PHOTOS, figsize=(1.5 * PHOTOS + 0.6, 1.6 * len(rows)), layout="constrained", squeeze=False)
     for line, (title, record) in zip(panels, rows):
         spec = Shapes(**record["shapes"])

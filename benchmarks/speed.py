@@ -32,6 +32,7 @@ from torchvision import tv_tensors  # noqa: E402
 
 import speed_rows  # noqa: E402
 import speed_segmentation  # noqa: E402
+import speed_study  # noqa: E402
 from recipes import demo  # noqa: E402
 from selftrain import record, splits  # noqa: E402
 from selftrain.data.loader import Share, Stream, TrainBatches, loader  # noqa: E402
@@ -261,7 +262,8 @@ def opening_json(s: Setting) -> list[Line]:
 ROWS: dict[str, Callable[[Setting], list[Line]]] = {
     "step-640": step_640, "step-demo": step_demo, "input-S1": functools.partial(input_pipeline, policy="S1"),
     "input-S4": functools.partial(input_pipeline, policy="S4"), "loader": training_with_loader, "pseudo": pseudo_labelling, "ap": average_precision,
-    "json": opening_json, "step-512": speed_segmentation.step_512, "pseudo-masks": speed_segmentation.pseudo_masks, "miou": speed_segmentation.miou}
+    "json": opening_json, "step-512": speed_segmentation.step_512, "pseudo-masks": speed_segmentation.pseudo_masks, "miou": speed_segmentation.miou,
+    "study": speed_study.tables_and_figures}
 HEADER = ["work", "against", "ours", "theirs", "ratio", "target", "n", "spread of the ratio"]
 
 

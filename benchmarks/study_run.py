@@ -67,6 +67,7 @@ class Runner:
         self.elsewhere: set[str] = set()                     # locked by another call
         self.running: Node | None = None
         self.signal: int | None = None
+        self.cells_seconds = self.idle_seconds = 0.0         # spent in launched commands, and waiting for those of other calls
         self.times = Times(folder / "times.json")
 
     # ---- what is left -----------------------------------------------------------------------------------------------------
@@ -100,6 +101,12 @@ class Runner:
     def write(self) -> None:
         write_json(self.folder / "progress.json", self.summary())
 
+    def overhead(self) -> str:
+        """What the study itself took of its time, from the start of its process."""
+        total = time.time() - psutil.Process().create_time() - self.idle_seconds
+        own = total - self.cells_seconds
+        return f"{own:.0f} s of {duration(total)} were the study's own ({own / total:.1%}), the rest its commands'"
+
     # ---- running ----------------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
@@ -114,6 +121,7 @@ class Runner:
             began, self.elsewhere = time.time(), set()
             if not any(self._take(node) for node in ready if self.state(node) == "to do"):
                 self._pause(2)  # all that can run is run by others
+                self.idle_seconds += 2
             elif time.time() - began > 1:
                 self.write()
         self.write()
@@ -148,6 +156,7 @@ class Runner:
             stop(process)
             self.running = None
         seconds = time.monotonic() - began
+        self.cells_seconds += seconds
         self.graph.publish(node)
         if code == 0 and self.graph.done(node):
             self.times.add(node, seconds)

@@ -58,7 +58,7 @@ def sheets(matrix: Matrix) -> list[Sheet]:
     """Every table that this study can have."""
     strongest, rows = matrix.policies[-1], matrix.arms
     found = []
-    if matrix.task == "detection":
+    if matrix.task == "coco":
         if 1.0 in matrix.fractions:
             found.append(_scores(matrix, "table2", "Table 2: policies, all labels", [(policy, (policy, 1.0)) for policy in matrix.policies]))
         if len(matrix.fractions) > 1:
@@ -178,5 +178,5 @@ def _gains(matrix: Matrix) -> Sheet:
             numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "metric": metric, **_numbers(gain)}
                         for metric, gain in zip(matrix.metrics, gains)]
     he = "; ".join(f"{net}: " + ", ".join(f"{metric} {-value:+.1f}" for metric, value in found.items()) for net, found in HE_GAINS.items())
-    note = "paired by seed, mean ± half width of the 95 % interval" + (f"; published by He et al. 2018, converged: {he}" if matrix.task == "detection" else "")
+    note = "paired by seed, mean ± half width of the 95 % interval" + (f"; published by He et al. 2018, converged: {he}" if matrix.task == "coco" else "")
     return Sheet("gains", "What pre-training adds to the random start, by metric", ["start", *(f"Δ{metric}" for metric in matrix.metrics), "n"], rows, note, numbers)

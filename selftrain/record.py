@@ -1,6 +1,6 @@
 """One json a cell: what was run, on what, and what came of it.  Schema 2:
 
-schema, key, task               version of this list; hash of all that decides the result; detection or segmentation
+schema, key, task               version of this list; hash of all that decides the result; coco (detection) or pascal (segmentation)
 arm, start, round, origin       row of a table; first weights; 0 supervised, 1 student, 2 its student; file or hub name of the weights
 recipe, settings                name; every field that decides the result (policy, fraction, seed, steps ...)
 shapes                          what the generated data set was drawn from; null for other data
