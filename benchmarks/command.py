@@ -39,7 +39,11 @@ class Benchmark:
     source: type                     # CocoSource or VocSource
 
     def parse(self, args: list[str]) -> Recipe:
-        """`[RECIPE] [--option value]...`; the recipe defaults to the demo."""
+        """`[RECIPE] [--option value]...`; the recipe defaults to the demo.  Raises UserError for contradictions."""
+        return self.read(args).check()
+
+    def read(self, args: list[str]) -> Recipe:
+        """The same, contradictions and all."""
         if args and not args[0].startswith("-"):
             name, args = args[0], args[1:]
             if name not in self.recipes:
@@ -50,7 +54,7 @@ class Benchmark:
             if args[:1] in (["--help"], ["-h"]):
                 print(self.about)
         preset = self.recipes[name]
-        return tyro.cli(type(preset()), default=preset(), args=args, prog=f"{self.program} {name}", description=preset.__doc__).check()
+        return tyro.cli(type(preset()), default=preset(), args=args, prog=f"{self.program} {name}", description=preset.__doc__)
 
     def cli(self, args: list[str]) -> int:
         """Exit code: 0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved."""

@@ -20,7 +20,7 @@ PHOTOS, ROWS = 6, 4
 
 def teachers(matrix: Matrix) -> list[tuple[str, dict]]:
     """(title, record of a student) of what is shown: every start with the most and the fewest labels, the strongest policy, the first seed."""
-    shown = [r for r in matrix.records if r["round"] == 1 and r["shapes"] and r["pseudo_labels"].get("examples")]
+    shown = [r for r in matrix.records if r["round"] == 1 and r["shapes"] and r["pseudo_labels"].get("examples") and pool_split(r)]
     if not shown:
         return []
     policy = max(r["settings"]["policy"] for r in shown)
@@ -34,6 +34,16 @@ def teachers(matrix: Matrix) -> list[tuple[str, dict]]:
     return rows[:ROWS]
 
 
+def pool_split(record: dict) -> str | None:
+    """The split of the generated set that the pool is: its own, or the training images without their labels; None where that cannot be told."""
+    photo, shapes = record["pseudo_labels"]["examples"][0]["photo"], record["shapes"]
+    if named := re.match(r"(train|unlabeled)_", photo.rpartition("/")[2]):
+        return named[1]
+    images = record["pseudo_labels"]["pool_images"]
+    fitting = [split for split, count in (("unlabeled", shapes["unlabeled"]), ("train", shapes["train"] - record["labelled_images"])) if images == count]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def draw_gallery(matrix: Matrix) -> Figure:
     """A row a teacher, a column a photo."""
     rows = teachers(matrix)
@@ -43,7 +53,7 @@ def draw_gallery(matrix: Matrix) -> Figure:
         names = [c["name"] for c in spec.categories()]
         for axes, example in zip(line, record["pseudo_labels"]["examples"]):
             index = int(re.search(r"(\d+)\.\w+$", example["photo"])[1]) - 1  # they are numbered from 1
-            image = render(spec, "unlabeled", index)[0]
+            image = render(spec, pool_split(record), index)[0]
             axes.imshow(_with_mask(image, example["mask"]) if "mask" in example else image, interpolation="nearest")
             for x1, y1, x2, y2, label, score in example.get("boxes", ()):
                 colour = COLOURS[int(label) % len(COLOURS)]

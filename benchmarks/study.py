@@ -116,17 +116,20 @@ def parse(args: list[str]) -> tuple[Study, list[str]]:
 
 def cells(study: Study, rest: list[str]) -> list[tuple[Recipe, tuple[str, ...]]]:
     """The recipe of every start at every place, and the options that make it of the preset."""
-    benchmark, found = BENCHMARKS[study.task], []
+    base = BENCHMARKS[study.task].read([study.recipe, *rest])
+    precision = base.precision or launch_precision(study.launch)  # part of a cell's identity, wherever it was said
+    # this process settles what is stale; a cell refuses code that changed while the study ran
+    rest = _without(rest, "--stale") + (["--stale", "keep"] if base.stale == "keep" else [])
+    found = []
     for policy, fraction, seed in study.places():
         budget = study.budget(policy)
-        shared = ["--policy", policy, "--fraction", f"{fraction:g}", "--seed", str(seed), *(["--steps", budget] if budget else []), *rest]
-        if study.supervised_only:
-            shared.append("--no-self-training")
-        recipe = benchmark.parse([study.recipe, *shared, *(["--starts", *study.starts] if study.starts else [])])
-        # this process settles what is stale; cells refuse code that changes while the study runs
-        shared = _without(shared, "--stale") + (["--stale", "keep"] if recipe.stale == "keep" else [])
-        recipe = replace(recipe, precision=recipe.precision or launch_precision(study.launch))  # part of a cell's identity, wherever it was said
-        found += [(replace(recipe, starts=(start,)), (*shared, "--starts", start)) for start in recipe.starts]
+        poolless = fraction == 1 and base.unlabeled == ("rest",)  # all labels: nothing is left to label
+        alone = study.supervised_only or poolless
+        recipe = replace(base, policy=policy, fraction=fraction, seed=seed, steps=int(budget or base.steps), precision=precision,
+                         self_training=base.self_training and not alone)
+        shared = ["--policy", policy, "--fraction", f"{fraction:g}", "--seed", str(seed), *(["--steps", budget] if budget else []), *rest,
+                  *(["--no-self-training"] if alone else [])]
+        found += [(replace(recipe, starts=(start,)).check(), (*shared, "--starts", start)) for start in study.starts or base.starts]
     return found
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -128,13 +128,11 @@ def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str
 
     nodes: list[Node] = []
     for recipe, options in cells:
-        poolless = recipe.unlabeled == ("rest",) and recipe.fraction == 1
-        if poolless and recipe.self_training:
-            once("--unlabeled rest leaves no pool at fraction 1: supervised cells only there")
-        recipe = replace(recipe, self_training=recipe.self_training and not poolless).check()
+        if recipe.unlabeled == ("rest",) and recipe.fraction == 1:
+            once("--unlabeled rest leaves no pool with all labels: supervised cells only there")
         data = splits.load(recipe, source, warn=once)
         first, *students = rounds.plan(recipe, data)
-        nodes.append(Node("supervised", (first,), (*options, "--no-self-training"), None, first.images))
+        nodes.append(Node("supervised", (first,), (*options, *(["--no-self-training"] if students else [])), None, first.images))
         if students:
             nodes.append(Node("labels", (first,), (*options, "--until", "labels"), nodes[-1], len(data.pool), _labels(benchmark.task, recipe, first, data)))
             nodes.append(Node("student", tuple(students), options, nodes[-1], sum(cell.images for cell in students)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from figures import FIGURES, figure_names, render, write_figures
+from gallery import pool_split
 from matrix import Estimate, Matrix
 from published import SCORES, published
 from records import made_up
@@ -156,6 +157,13 @@ def test_figures_are_made_of_what_is_there_and_equal_records_give_equal_bytes(tm
     assert first == again and first["png"].startswith(b"\x89PNG") and b"<svg" in first["svg"]
     alone = Matrix("one", [made_up("random")])
     assert figure_names(alone) == ["curves", "cost"] and all(FIGURES[name](alone) for name in figure_names(alone))
+
+
+@pytest.mark.parametrize("photo, images, split", [("000000000012.jpg", 1000, "unlabeled"), ("000000000012.jpg", 240, "train"), ("000000000012.jpg", 77, None),
+                                                  ("JPEGImages/train_000012.jpg", 5, "train"), ("unlabeled_000001.jpg", 5, "unlabeled")])
+def test_the_gallery_draws_the_photos_that_were_labelled(photo, images, split):
+    record = {"shapes": {"train": 300, "unlabeled": 1000}, "labelled_images": 60, "pseudo_labels": {"examples": [{"photo": photo}], "pool_images": images}}
+    assert pool_split(record) == split
 
 
 def test_no_records_is_said_not_drawn(tmp_path):

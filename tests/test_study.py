@@ -89,6 +89,11 @@ def test_precision_is_part_of_a_cell_wherever_it_was_said():
         assert {recipe.precision for recipe, _ in study.cells(made, rest)} == {wanted}
 
 
+def test_all_labels_leave_no_rest_to_label():
+    made, rest = study.parse(["pascal", "mini", "--data", "d", "--unlabeled", "rest", "--policies", "S1", "--fractions", ".5", "1", "--seeds", "0"])
+    assert [(recipe.fraction, recipe.self_training) for recipe, _ in study.cells(made, rest)] == [(1.0, False)] * 2 + [(0.5, True)] * 2
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--seed", "3"], "give --seeds"), (["--policy", "S1"], "give --policies"), (["--until", "labels"], "leave it out"), (["--fractions", "10"], "10 % is 0.1"),
     (["--seeds", "1", "1"], "names one twice"), (["--steps", "S1=5"], "for each of"), (["--batch-size", "0"], "--batch-size 0: at least 1"),
