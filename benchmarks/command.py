@@ -98,7 +98,7 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     with accelerator.main_process_first(), engine.stage("generate the data set", drawn, unit="image") as bar:
         splits = data.load(recipe, benchmark.source, warn=lambda text: say(f"[yellow]note:[/] {text}"), progress=lambda done, _: bar.update(done, done))
     task = benchmark.task(recipe, splits.train.class_names)
-    cells = [cell for cell in rounds.plan(recipe, splits) if not (cell.teacher and recipe.until == "labels")]
+    cells = [cell for cell in rounds.plan(recipe, splits) if not (cell.teacher and recipe.until != "students")]
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             rounds.settle_stale(cells, recipe.stale, say)

@@ -134,7 +134,7 @@ def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], lab
 
 
 def _seeds(matrix: Matrix, places: list[tuple[str, float]]) -> str:
-    counts = sorted({len(matrix.at(arm, *place)) for arm in matrix.arms for place in places} - {0})
+    counts = sorted({len(matrix.at(arm, *place)) for arm in matrix.arms for place in places} - {0}) or [0]
     return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + " seeds a point"
 
 
@@ -207,7 +207,7 @@ def figure_names(matrix: Matrix) -> list[str]:
     """The figures that this study's records allow."""
     there = [name for name, draw in FIGURES.items() if name in ("curves", "cost")]
     several = len([f for f in matrix.fractions if any(matrix.at(arm, matrix.policies[-1], f) for arm in matrix.arms)]) > 1
-    there += ["policies"] if len(matrix.policies) > 1 else []
+    there += ["policies"] if len(matrix.policies) > 1 and any(matrix.at("random", policy, matrix.fractions[-1]) for policy in matrix.policies) else []
     there += ["labels"] if several else []
     there += ["fractions"] if len([f for f in matrix.fractions if matrix.at("random", matrix.policies[-1], f)]) > 1 else []
     students = [r["pseudo_labels"] for r in matrix.records if r["pseudo_labels"]]

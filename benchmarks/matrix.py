@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from selftrain.record import arms
+from selftrain.record import arms, flattened
 
 NOT_THERE = "–"
 
@@ -47,8 +47,9 @@ def check_alike(records: list[dict]) -> None:
                  "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), **r["settings"]}
         for name in known.keys() - {"seed"}:
             value = json.dumps(known[name])
-            # the pool exists for students alone; the settings about pseudo-labels stand in students' records only
-            if first.setdefault((name, r["round"] > 0 and name == "pool"), value) != value:
+            # the pool exists for students alone, and may be the rest of a seed's own labels; settings about pseudo-labels stand in students' records only
+            where = (r["round"] > 0, r["settings"]["seed"]) if name == "pool" else None
+            if first.setdefault((name, where), value) != value:
                 raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
     places = [(r["arm"], r["settings"]["seed"]) for r in records]
     if twice := {place for place in places if places.count(place) > 1}:
@@ -65,6 +66,11 @@ def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
     return images, seconds
 
 
+def kind(r: dict) -> str:
+    """Which labels, where a data set has several kinds (PASCAL): train, train_aug; of students also train+pseudo_aug, whose teacher is a train one."""
+    return r.get("protocol", r["labels"]) if r["round"] else r["labels"]
+
+
 class Matrix:
     """One study's records.  Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed."""
 
@@ -75,14 +81,9 @@ class Matrix:
         self.by_place: dict[tuple, dict[int, dict]] = {}
         for r in records:
             s = r["settings"]
-            self.by_place.setdefault((r["arm"], s["policy"], s["fraction"], self.labels(r)), {})[s["seed"]] = r
+            self.by_place.setdefault((r["arm"], s["policy"], s["fraction"], kind(r)), {})[s["seed"]] = r
         for policy, fraction, labels in dict.fromkeys(key[1:] for key in self.by_place):
             check_alike([r for key, found in self.by_place.items() if key[1:] == (policy, fraction, labels) for r in found.values()])
-
-    @staticmethod
-    def labels(r: dict) -> str:
-        """Which labels, where a data set has several kinds: train, train_aug or train+pseudo_aug (PASCAL)."""
-        return r["settings"].get("protocol", r["labels"])
 
     @cached_property
     def kinds(self) -> list[str]:
@@ -113,8 +114,9 @@ class Matrix:
         return 1 if max(r["metrics"][self.metric] for r in self.records) >= 10 else 2
 
     def at(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> dict[int, dict]:
-        """Records by seed."""
-        return self.by_place.get((arm, policy, fraction, labels or self.kinds[0]), {})
+        """Records by seed; of a supervised arm those of the human labels, whatever the pool."""
+        labels = labels or self.kinds[0]
+        return self.by_place.get((arm, policy, fraction, labels if "self-training" in arm else labels.partition("+")[0]), {})
 
     def score(self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> Estimate | None:
         return Estimate.of([r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()])
@@ -124,9 +126,10 @@ class Matrix:
         mine, theirs = self.at(arm, policy, fraction, labels), self.at(base, policy, fraction, labels)
         return [mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric] for seed in sorted(mine.keys() & theirs.keys())]
 
-    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> bool:
-        """Whether the curve of one of its seeds had not flattened."""
-        return any(r["flattened"] is not True for r in self.at(arm, policy, fraction, labels).values())
+    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> str | None:
+        """Why it cannot be said to have flattened, if one of its seeds cannot; judged by the curve itself."""
+        flat = [flattened(r["curve"], self.metric) for r in self.at(arm, policy, fraction, labels).values()]
+        return "still rising" if False in flat else "too few points to tell" if None in flat else None
 
     def places(self) -> list[tuple[str, float, str]]:
         """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""

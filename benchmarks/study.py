@@ -25,6 +25,7 @@ import tyro  # noqa: E402
 from accelerate.commands.config.config_args import default_config_file, load_config_from_file  # noqa: E402
 from accelerate.commands.launch import launch_command_parser  # noqa: E402
 from rich.console import Console  # noqa: E402
+from rich.markup import escape  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import coco  # noqa: E402
@@ -36,7 +37,7 @@ from selftrain.recipe import Policy, Recipe, refuse  # noqa: E402
 from selftrain.stop import Stopped  # noqa: E402
 from study_graph import Graph, build, settle_stale  # noqa: E402
 from study_run import Runner  # noqa: E402
-from study_slurm import Slurm, submit  # noqa: E402
+from study_slurm import Slurm, queued, submit  # noqa: E402
 
 BENCHMARKS = {"coco": coco.BENCHMARK, "pascal": pascal.BENCHMARK}
 MINE = {"--policy": "--policies", "--fraction": "--fractions", "--seed": "--seeds", "--until": None, "--image-ids": None, "--no-self-training": "--supervised-only"}
@@ -108,7 +109,7 @@ def parse(args: list[str]) -> tuple[Study, list[str]]:
     """(the study, options of the recipe)."""
     study, rest = tyro.cli(Annotated[Study, tyro.conf.AvoidSubcommands], args=args, prog="study.py", description=__doc__, return_unknown_args=True)
     for word in rest:
-        option = word.partition("=")[0]
+        option = word.partition("=")[0].replace("_", "-")
         if option in MINE:
             raise UserError(f"{option} is what a study varies{f': give {MINE[option]}' if MINE[option] else '; leave it out'}")
     return study.check(), rest
@@ -124,11 +125,11 @@ def cells(study: Study, rest: list[str]) -> list[tuple[Recipe, tuple[str, ...]]]
     for policy, fraction, seed in study.places():
         budget = study.budget(policy)
         poolless = fraction == 1 and base.unlabeled == ("rest",)  # all labels: nothing is left to label
-        alone = study.supervised_only or poolless
+        alone = study.supervised_only or poolless or not base.self_training
         recipe = replace(base, policy=policy, fraction=fraction, seed=seed, steps=int(budget or base.steps), precision=precision,
-                         self_training=base.self_training and not alone)
+                         self_training=not alone, rounds=1 if alone else base.rounds)
         shared = ["--policy", policy, "--fraction", f"{fraction:g}", "--seed", str(seed), *(["--steps", budget] if budget else []), *rest,
-                  *(["--no-self-training"] if alone else [])]
+                  *(["--no-self-training", "--rounds", "1"] if alone else [])]
         found += [(replace(recipe, starts=(start,)).check(), (*shared, "--starts", start)) for start in study.starts or base.starts]
     return found
 
@@ -153,24 +154,26 @@ def listing(runner: Runner) -> Table:
     table = Table("cell", "state", "waits for", "expected", box=None, pad_edge=False)
     for row in runner.summary()["nodes"]:
         expected = "" if row["state"] == "done" else "unknown" if row["expected_seconds"] is None else duration(row["expected_seconds"])
-        table.add_row(row["cell"], row["state"], row["waits_for"] or "", expected)
+        table.add_row(escape(row["cell"]), row["state"], escape(row["waits_for"] or ""), expected)
     return table
 
 
 def main(args: list[str]) -> int:
     study, rest = parse(args)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    say: Callable[[str], None] = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
+    say: Callable[[str], None] = lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False)  # noqa: E731
     wanted = cells(study, rest)
     recipe = wanted[0][0]
     name = file_name(study.name or recipe.name)
-    graph = build(BENCHMARKS[study.task], study.recipe, wanted, Path(study.records) / name, study.launch, lambda text: say(f"[yellow]note:[/] {text}"))
+    graph = build(BENCHMARKS[study.task], study.recipe, wanted, Path(study.records) / name, study.launch, lambda text: say(f"note: {text}"))
     runner = Runner(graph, Path(recipe.out) / "study" / name, console)
+    if study.on == "slurm":
+        runner.queued = queued(runner)
     if study.dry_run:
         try:
             settle_stale(graph, "refuse", say)
         except UserError as error:
-            say(f"[yellow]{error}[/]")
+            say(str(error))
         console.print(listing(runner))
         say(summary_line(runner, graph))
         return 0
@@ -190,9 +193,9 @@ def main(args: list[str]) -> int:
 
 def summary_line(runner: Runner, graph: Graph) -> str:
     found = runner.summary()
-    names = ("done", "to do", "waiting", "running elsewhere", "failed", "stopped by a failure")
+    names = ("done", "to do", "waiting", "running elsewhere", "queued", "failed", "stopped by a failure")
     eta = "" if found.get("done") == found["commands"] else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}"
-    return f"[bold]{graph.program} {graph.preset}[/]: {sum(len(node.cells) for node in graph.nodes if node.kind != 'labels')} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
+    return f"{graph.program} {graph.preset}: {sum(len(node.cells) for node in graph.nodes if node.kind != 'labels')} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from command import Benchmark
+from matrix import kind
 from selftrain import record, rounds, splits
 from selftrain.errors import UserError
 from selftrain.files import file_name, write_json
@@ -96,6 +97,11 @@ class Graph:
                 found.setdefault(node.needs.id, []).append(node)
         return found
 
+    def lacking(self, node: Node) -> str:
+        """What a command that ended well should have left and did not."""
+        found = [str(cell.folder / name) for cell in node.cells for name in ("record.json", "final.pt") if not (cell.folder / name).exists()]
+        return f"{', '.join(found) or node.labels()} is missing; put it back, or delete what lies beside it, and the cell is run again"
+
     def publish(self, node: Node) -> None:
         """Its records into the study's folder of records, one file a place of the tables."""
         for cell in node.cells if node.kind != "labels" else ():
@@ -108,7 +114,13 @@ class Graph:
 def place(found: dict) -> tuple:
     """What tells the places of a study's tables apart."""
     settings = found["settings"]
-    return found["arm"], settings["policy"], settings["fraction"], settings["seed"], found["labels"]
+    return found["arm"], settings["policy"], settings["fraction"], settings["seed"], kind(found)
+
+
+def place_of(cell: Cell) -> tuple:
+    """Where a cell's record will stand."""
+    r = cell.recipe
+    return cell.arm, r.policy, r.fraction, r.seed, r.protocol_name if cell.teacher else r.label_source
 
 
 def record_name(found: dict) -> str:
@@ -127,12 +139,16 @@ def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str
             warn(text)
 
     nodes: list[Node] = []
+    read: dict[tuple, splits.Splits] = {}
     for recipe, options in cells:
         if recipe.unlabeled == ("rest",) and recipe.fraction == 1:
             once("--unlabeled rest leaves no pool with all labels: supervised cells only there")
-        data = splits.load(recipe, source, warn=once)
+        which = (recipe.fraction, recipe.seed, recipe.self_training)
+        if which not in read:
+            read[which] = splits.load(recipe, source, warn=once)
+        data = read[which]
         first, *students = rounds.plan(recipe, data)
-        nodes.append(Node("supervised", (first,), (*options, *(["--no-self-training"] if students else [])), None, first.images))
+        nodes.append(Node("supervised", (first,), (*options, *(["--until", "supervised"] if students else [])), None, first.images))
         if students:
             nodes.append(Node("labels", (first,), (*options, "--until", "labels"), nodes[-1], len(data.pool), _labels(benchmark.task, recipe, first, data)))
             nodes.append(Node("student", tuple(students), options, nodes[-1], sum(cell.images for cell in students)))
@@ -186,17 +202,22 @@ def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
     Raises UserError on `refuse`, and on `keep` where a record is of other settings: a table of both would mean nothing.
     """
     cells = [cell for node in graph.nodes if node.kind != "labels" for cell in node.cells]
-    by_place = {(cell.arm, cell.recipe.policy, cell.recipe.fraction, cell.recipe.seed, cell.recipe.label_source): cell for cell in cells}
-    lines, away, other = [f"{cell.folder}: {'; '.join(reasons)}" for cell in cells if (reasons := rounds.stale(cell))], [], []
+    by_place = {place_of(cell): cell for cell in cells}
+    stale = {cell.key: reasons for cell in cells if (reasons := rounds.stale(cell))}
+    lines, away, other = [f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale], [], []
     for file, found in read_records(graph.records):
         cell = by_place.get(place(found)) if "labels" in found else None
         if cell is None:
             continue  # of another part of the matrix
         reasons = record.stale(found) if found["key"] == cell.key else difference(found, cell)
+        teacher = graph.finished(cell.teacher) if cell.teacher else None
+        if not reasons and teacher and teacher["hashes"]["final"] != found["pseudo_labels"]["teacher"]:
+            reasons = ["its teacher was trained anew, to other weights"]
         if reasons:
             lines.append(f"{file}: {'; '.join(reasons)}")
-            away.append((file, found))
+            stale.setdefault(cell.key, reasons)
             other += [file] if found["key"] != cell.key else []
+        away.append((file, found, cell))
     if not lines:
         return
     text = "\n".join(["stale:", *lines])
@@ -210,7 +231,10 @@ def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
         return
     say(f"{text}\nrun again")
     rounds.settle_stale(cells, "rerun", lambda _: None)
-    for file, found in away:
+    for cell in cells:  # a student follows its teacher: that will be another
+        if cell.teacher and cell.teacher.key in stale:
+            stale.setdefault(cell.key, [])
+    for file, found in ((file, found) for file, found, cell in away if cell.key in stale):
         target = Path(cells[0].recipe.out) / "stale" / f"{file.stem}-{time.time_ns()}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, target)

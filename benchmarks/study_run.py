@@ -3,7 +3,6 @@
 Several accelerators: start the same study once for each (CUDA_VISIBLE_DEVICES=0, 1, ...); the calls share the work by locks.
 """
 
-import json
 import signal
 import subprocess
 import time
@@ -12,9 +11,10 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from selftrain.files import write_json
+from selftrain.files import write_atomic, write_json
 from selftrain.lock import Lock
 from selftrain.progress import LOG_EVERY, duration
 from selftrain.stop import Stopped
@@ -68,7 +68,9 @@ class Runner:
         self.running: Node | None = None
         self.signal: int | None = None
         self.cells_seconds = self.idle_seconds = 0.0         # spent in launched commands, and waiting for those of other calls
-        self.times = Times(folder / "times.json")
+        self.began = time.time()
+        self.queued: set[str] = set()                        # jobs of a cluster
+        self.pace: dict[str, tuple[float, float]] = {}       # seconds and images of finished nodes, by kind
 
     # ---- what is left -----------------------------------------------------------------------------------------------------
 
@@ -81,6 +83,8 @@ class Runner:
             return "failed"
         if node.id in self.elsewhere:
             return "running elsewhere"
+        if node.id in self.queued:
+            return "queued"
         if node.needs and (before := self.state(node.needs)) != "done":
             return "stopped by a failure" if before in ("failed", "stopped by a failure") else "waiting"
         return "to do"
@@ -89,11 +93,19 @@ class Runner:
         """The progress file's content."""
         states = [(node, self.state(node)) for node in self.graph.nodes]
         counts = {name: sum(state == name for _, state in states) for name in dict.fromkeys(state for _, state in states)}
-        left = [self.times.expected(node) for node, state in states if state != "done"]
+        self.pace = pace(self.graph)
+        left = [self.expected(node) for node, state in states if state != "done"]
         rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
-                 "expected_seconds": self.times.expected(node), "seconds": self.times.seen.get(node.id, {}).get("seconds"),
+                 "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,
                  "exit_code": self.failed.get(node.id), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
         return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
+
+    def expected(self, node: Node) -> float | None:
+        """Seconds, by the images that it sees and the records of nodes of its kind, else of training at all; None before there is any."""
+        for kind in (node.kind, "supervised", "student"):
+            if kind in self.pace:
+                return node.images * self.pace[kind][0] / self.pace[kind][1]
+        return None
 
     def log(self, node: Node) -> Path:
         return self.folder / "logs" / f"{node.id}.log"
@@ -141,12 +153,20 @@ class Runner:
             if not lock.take():
                 self.elsewhere.add(node.id)
                 return False
-            if not self.graph.done(node):  # another call may have ended it just now
+            failed = self.folder / "failed" / node.id
+            if self.graph.done(node):  # another call may have ended it just now
+                self.graph.publish(node)
+            elif failed.exists() and failed.stat().st_mtime > self.began:
+                self.failed[node.id] = int(failed.read_text())  # another call, at work beside this one, told of it
+            else:
+                failed.unlink(missing_ok=True)
                 self._launch(node)
+                if node.id in self.failed:
+                    write_atomic(failed, lambda file: file.write(str(self.failed[node.id]).encode()))
         return True
 
     def _launch(self, node: Node) -> None:
-        self.console.print(f"[bold]{node.title}[/]\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True)
+        self.console.print(f"{node.title}\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True, markup=False)
         self.running, began = node, time.monotonic()
         self.write()
         process = start(self.graph.command(node), self.log(node))
@@ -159,11 +179,11 @@ class Runner:
         self.cells_seconds += seconds
         self.graph.publish(node)
         if code == 0 and self.graph.done(node):
-            self.times.add(node, seconds)
             self.console.print(f"  done in {duration(seconds)}; {self._left()}", highlight=False)
         else:
             self.failed[node.id] = code
-            self.console.print(f"  [red]failed[/] with exit code {code}; the end of {self.log(node)}:", highlight=False, soft_wrap=True)
+            why = f"failed with exit code {code}" if code else f"ended, but {self.graph.lacking(node)}"
+            self.console.print(f"  {why}; the end of {self.log(node)}:", highlight=False, soft_wrap=True, markup=False)
             self.console.print("\n".join(f"  | {line}" for line in last_lines(self.log(node), TAIL)), markup=False, highlight=False, soft_wrap=True)
 
     def _watch(self, process: subprocess.Popen, node: Node) -> int:
@@ -188,12 +208,12 @@ class Runner:
         """What a person looks at meanwhile."""
         found = self.summary()
         table = Table(box=None, pad_edge=False, show_header=False)
-        for name in ("done", "running", "running elsewhere", "failed", "stopped by a failure", "waiting", "to do"):
+        for name in ("done", "running", "running elsewhere", "queued", "failed", "stopped by a failure", "waiting", "to do"):
             if found.get(name):
                 table.add_row(name, str(found[name]))
         table.add_row("time left", "unknown yet" if found["eta_seconds"] is None else duration(found["eta_seconds"]))
         if self.running:
-            table.add_row("now", self._last(self.running))
+            table.add_row("now", escape(self._last(self.running)))
         return table
 
 
@@ -207,21 +227,20 @@ class Quiet:
         pass
 
 
-class Times:
-    """Seconds that nodes took, kept over calls: what a node is expected to take goes by the images it sees."""
+def seconds(graph: Graph, node: Node) -> float | None:
+    """What a finished node took, by the records: training and evaluation of the curve, or labelling; not the start of its processes."""
+    if node.kind == "labels":
+        students = [found for after in graph.followers(node) for cell in after.cells[:1] if (found := graph.finished(cell))]
+        return students[0]["measured"]["label_seconds"] if students else None
+    found = [graph.finished(cell) for cell in node.cells]
+    return sum(r["measured"]["seconds"] - r["measured"]["label_seconds"] for r in found) if all(found) else None
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.seen: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
 
-    def add(self, node: Node, seconds: float) -> None:
-        others = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.seen |= others | {node.id: {"kind": node.kind, "images": node.images, "seconds": seconds}}
-        write_json(self.path, self.seen)
-
-    def expected(self, node: Node) -> float | None:
-        """Of the nodes of its kind, else of training at all; None before any has ended."""
-        for alike in ([t for t in self.seen.values() if t["kind"] == node.kind], [t for t in self.seen.values() if t["kind"] != "labels"]):
-            if alike:
-                return node.images * sum(t["seconds"] for t in alike) / sum(t["images"] for t in alike)
-        return None
+def pace(graph: Graph) -> dict[str, tuple[float, float]]:
+    """(seconds, images) of all finished nodes, by kind."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in graph.nodes:
+        if (took := seconds(graph, node)) is not None:
+            before = found.get(node.kind, (0.0, 0.0))
+            found[node.kind] = before[0] + took, before[1] + node.images
+    return found

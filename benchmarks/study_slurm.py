@@ -5,7 +5,9 @@ A preempted or timed-out job tells its training to save, is queued again, and go
 
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from selftrain.errors import UserError
 from selftrain.files import write_json
 from selftrain.lock import Lock
 from study_graph import HERE, Graph, Node
-from study_run import Runner, start, stop
+from study_run import TAIL, Runner, last_lines, start, stop
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class Launch:
     def __init__(self, command: list[str], options: int, log: Path, lock: Path, folder: str):
         self.command, self.options, self.log, self.lock, self.folder = command, options, log, lock, folder
         self.process: subprocess.Popen | None = None
+        self.told = False
 
     def __call__(self) -> None:
         import submitit
         host = submitit.JobEnvironment()
         os.chdir(self.folder)
+        signal.signal(signal.SIGTERM, self._note)
         command = list(self.command)
         if host.num_nodes > 1:
             port = 20000 + int(host.raw_job_id) % 20000
@@ -65,8 +69,13 @@ class Launch:
             self.process = start(command, self.log if host.node == 0 else self.log.with_suffix(f".{host.node}.log"))
             while (code := self.process.poll()) is None:  # no wait(): its lock would be held when the signal comes
                 time.sleep(0.5)
+        while code and self.told:  # preempted without a warning: the training has saved, and Slurm is about to end and requeue this job
+            time.sleep(1)
         if code:
             raise RuntimeError(f"exit code {code}; see {self.log}")
+
+    def _note(self, number: int, frame) -> None:
+        self.told = True
 
     def checkpoint(self):
         """Called by submitit when the job is preempted or out of time: save, end, queue again."""
@@ -84,29 +93,53 @@ def submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None
         raise UserError("--on slurm needs submitit: pip install -e '.[slurm]'") from None
     if shutil.which("sbatch") is None:
         raise UserError("--on slurm: there is no sbatch here; run it on a login node of the cluster")
-    known_file = runner.folder / "jobs.json"
-    known: dict[str, str] = json.loads(known_file.read_text()) if known_file.exists() else {}
-    queued = active_jobs()
-    known = {node: job for node, job in known.items() if job in queued}
+    with Lock(runner.folder / "submit.lock") as lock:
+        while not lock.take():  # two calls would submit every job twice
+            time.sleep(1)
+        return _submit(graph, runner, slurm, say, submitit)
+
+
+def jobs(runner: Runner) -> dict[str, str]:
+    """Node -> job that earlier calls submitted for it."""
+    file = runner.folder / "jobs.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def queued(runner: Runner) -> set[str]:
+    """Nodes whose jobs wait or run."""
+    submitted = jobs(runner)
+    active = active_jobs() if submitted and shutil.which("squeue") else set()
+    return {node for node, job in submitted.items() if job in active}
+
+
+def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None], submitit) -> int:
+    before, active = jobs(runner), queued(runner)
+    known = {node: job for node, job in before.items() if node in active}
     todo = [node for node in graph.nodes if not graph.done(node) and node.id not in known]
+    for node in todo:
+        if node.id in before and (end := last_lines(runner.log(node), TAIL)):
+            say("\n".join([f"{node.title}: job {before[node.id]} ended without a result, and is submitted again; the end of {runner.log(node)}:", *(f"  | {line}" for line in end)]))
     executor = submitit.SlurmExecutor(folder=str(runner.folder / "jobs"), max_num_timeout=slurm.requeues)
     for nodes in stages(graph, todo, known):
         parameters = dict(job_name=f"{graph.program}-{nodes[0].kind}", partition=slurm.partition, time=round(slurm.hours * 60), nodes=slurm.nodes, ntasks_per_node=1,
                           cpus_per_task=slurm.cpus, gpus_per_node=slurm.gpus or None, mem=None if slurm.memory is None else f"{round(slurm.memory * 1024)}MB",
                           array_parallelism=slurm.parallel, signal_delay_s=slurm.save_seconds,
-                          setup=[f"export PYTHONPATH={HERE}:$PYTHONPATH"],
+                          setup=[f"export PYTHONPATH={shlex.quote(str(HERE))}:$PYTHONPATH"],
                           additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **dict(word.split("=", 1) for word in slurm.extra)})
-        if dependency := after([known[node.needs.id] for node in nodes if node.needs and node.needs.id in known]):
+        if dependency := after([known[node.needs.id] for node in nodes if node.needs and node.needs.id in known and not graph.done(node.needs)]):
             parameters["additional_parameters"]["dependency"] = dependency
         executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
         launches = [_launch(graph, runner, node) for node in nodes]
-        with executor.batch():
-            jobs = [executor.submit(launch) for launch in launches]
-        for node, job in zip(nodes, jobs, strict=True):
+        try:
+            with executor.batch():
+                submitted = [executor.submit(launch) for launch in launches]
+        except (RuntimeError, subprocess.CalledProcessError) as error:  # submitit's own errors are RuntimeErrors
+            raise UserError(f"sbatch refused {len(launches)} {nodes[0].kind} jobs: {error}. Those before are queued; the same command submits the rest") from error
+        for node, job in zip(nodes, submitted, strict=True):
             known[node.id] = job.job_id
             say(f"{job.job_id}  {node.title}\n  {graph.printed(node)}")
-    write_json(known_file, known)
-    runner.elsewhere = set(known)
+        write_json(runner.folder / "jobs.json", before | known)  # now, or an interruption would submit these twice
+    runner.queued = set(known)
     runner.write()
     say(f"{len(todo)} jobs submitted, {len(known)} queued or running in all; squeue --me shows them, the same command with --dry-run how far the study is")
     return 0

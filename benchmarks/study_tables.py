@@ -1,7 +1,7 @@
 """The tables of a study, in the shape the papers print them.
 
 Every cell is the mean over seeds, the half width of its 95 % interval and n; beside it in [ ] what the paper prints, where it prints something for
-that place.  Where nothing ran the cell is empty.  † marks cells in which a curve had not flattened.
+that place.  Where nothing ran the cell is empty.  † marks cells in which a curve had not flattened, or had too few points to tell.
 """
 
 import csv
@@ -13,7 +13,7 @@ from published import HE_GAINS, SPEED_UP, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
 
-LEGEND = "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened; [ ] published, on the paper's own data and network"
+LEGEND = "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened, or has too few points to tell; [ ] published, on the paper's own data and network"
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def sheets(matrix: Matrix) -> list[Sheet]:
     return found + [_cost(matrix), _steps(matrix), _gains(matrix)]
 
 
-def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None, paper_labels: str = "train") -> tuple[str, dict]:
+def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None, paper_labels: str | None = None) -> tuple[str, dict]:
     """(what is printed, its numbers)."""
-    score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, paper_labels)
+    score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, paper_labels or labels or matrix.kinds[0])
     text = "" if score is None else f"{score.show(matrix.digits)}{' †' if matrix.rising(arm, policy, fraction, labels) else ''}, n {score.n}"
     row = {"arm": arm, "policy": policy, "fraction": fraction, "labels": labels or matrix.kinds[0], "metric": matrix.metric,
-           **_numbers(score), "flattened": "" if score is None else not matrix.rising(arm, policy, fraction, labels),
+           **_numbers(score), "flattened": "" if score is None else matrix.rising(arm, policy, fraction, labels) is None,
            "published": "" if paper is None else paper.value, "source": "" if paper is None else paper.source, "mark": "" if paper is None else paper.mark}
     return " ".join(filter(None, (text, "" if paper is None else f"[{paper}]"))), row
 
@@ -105,8 +105,8 @@ def _table8(matrix: Matrix) -> Sheet:
     rows, numbers = [], []
     for start in (s for s in matrix.starts if s != "random"):
         for policy in matrix.policies:
-            cells = [_cell(matrix, start, policy, 1.0, "train"), _cell(matrix, start, policy, 1.0, "train_aug", "train_aug"),
-                     _cell(matrix, f"{start} + self-training", policy, 1.0, "train+pseudo_aug")]
+            cells = [_cell(matrix, start, policy, 1.0, "train"), _cell(matrix, start, policy, 1.0, "train_aug"),
+                     _cell(matrix, f"{start} + self-training", policy, 1.0, "train+pseudo_aug", "train")]
             rows.append([f"{start}, {policy}", *(text for text, _ in cells)])
             numbers += [row for _, row in cells]
     return Sheet("table8", f"Table 8: labels of the aug photos against pseudo-labels of them ({matrix.metric})",

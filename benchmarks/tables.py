@@ -172,7 +172,12 @@ def main() -> None:
         write_studies(arguments.studies, arguments.out or Path("results"), console)
         return
     loaded = load_records(arguments.records)
-    console.print(arms_table(loaded))
+    if not loaded:
+        raise UserError(f"{', '.join(map(str, arguments.records))}: no records there")
+    try:
+        console.print(arms_table(loaded))
+    except ValueError as error:
+        raise UserError(f"{error}. One table holds one policy and fraction; records of a study go into a folder of their own: --studies") from error
     if arguments.out:
         write_report(loaded, arguments.out)
 

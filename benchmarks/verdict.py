@@ -21,7 +21,7 @@ class Comparison:
     base: str
     effect: Estimate
     p: float
-    rising: tuple[str, ...]          # of the two, those whose curves had not flattened
+    rising: dict[str, str]           # of the two, those whose curves had not flattened, and why that is said
 
     @property
     def word(self) -> str:
@@ -46,13 +46,15 @@ def compare(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, l
         return None
     spread = len(values) > 1 and float(np.std(values)) > 0
     p = float(stats.ttest_1samp(values, 0.0).pvalue) if spread else 1.0 if not any(values) else float("nan") if len(values) < 2 else 0.0
-    return Comparison(arm, base, Estimate.of(values), p, tuple(a for a in (arm, base) if matrix.rising(a, policy, fraction, labels)))
+    rising = {each: why for each in (arm, base) if (why := matrix.rising(each, policy, fraction, labels))}
+    return Comparison(arm, base, Estimate.of(values), p, rising)
 
 
 def sentence(what: str, found: Comparison, matrix: Matrix) -> str:
     numbers = found.numbers(matrix.metric, matrix.digits)
     if found.word == "under-trained":
-        return f"{what}: **under-trained** ({' and '.join(found.rising)} still rising): {numbers}; the schedule may have decided"
+        reasons = [f"{' and '.join(arm for arm in found.rising if found.rising[arm] == why)} {why}" for why in dict.fromkeys(found.rising.values())]
+        return f"{what}: **under-trained** ({', '.join(reasons)}): {numbers}; the schedule may have decided"
     if found.word == "no evidence either way":
         return f"{what}: **no evidence either way**: {numbers}"
     return f"{what} **{found.word}**: {numbers}"
@@ -74,14 +76,16 @@ def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[st
             lines.append(f"{cost}: undecided: {best_student} is {found.numbers(matrix.metric, matrix.digits)} against {ranked[0]}, which had not flattened and was not "
                          "given as many images")
         elif found:
-            lines.append(_chosen(matrix, cost, *((best_student, ranked[0]) if found.effect.mean > 0 else (ranked[0], best_student)), policy, fraction, labels))
+            lines.append(_chosen(matrix, cost, best_student, ranked[0], policy, fraction, labels))
     return lines
 
 
 def _chosen(matrix: Matrix, cost: str, best: str, other: str, policy: str, fraction: float, labels: str) -> str:
     found = compare(matrix, best, other, policy, fraction, labels)
     if found is None:
-        return f"{cost}: {best}; no seed has {other} too"
+        return f"{cost}: undecided: no seed has both {best} and {other}"
+    if found.effect.mean < 0:  # ranked over all seeds each, compared on those that both have
+        best, other, found = other, best, compare(matrix, other, best, policy, fraction, labels)
     certain = {"helps": f"choose {best}", "under-trained": f"{best} is ahead (under-trained)"}.get(found.word, f"no evidence between {best} and {other}")
     return f"{cost}: {certain}: {found.numbers(matrix.metric, matrix.digits)} against {other}"
 

@@ -136,8 +136,8 @@ class Recipe:
     """CPU threads of a training process; 0: the cores it may use over the processes of this host (`accelerate launch` alone sets 1)"""
     save_every: int = 500
     """steps between checkpoints (one is also written before every evaluation and when the run is told to stop)"""
-    until: Literal["labels", "students"] = "students"
-    """labels: end when every supervised run has labelled the pool, so that its students can start at once"""
+    until: Literal["supervised", "labels", "students"] = "students"
+    """end with the supervised runs, or when each of them has labelled the pool, so that its students can start at once"""
     stale: Literal["refuse", "keep", "rerun"] = "refuse"
     """what to do with finished or interrupted cells of other code than this: refuse to go on, keep them as they are, or run them
     again (the old ones are moved to OUT/stale)"""
@@ -151,6 +151,11 @@ class Recipe:
     def label_source(self) -> str:
         """Which human labels, where a data set has several kinds."""
         return "train"
+
+    @property
+    def protocol_name(self) -> str:
+        """Which labels and which pool, where a data set has several kinds."""
+        return self.label_source
 
     @property
     def brings_pool(self) -> bool:
@@ -181,7 +186,7 @@ class Recipe:
                "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos")
         refuse(isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1, f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)")
         refuse(self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training")
-        refuse(self.until == "labels" and not self.self_training, "--until labels labels the pool for students, but --no-self-training was given; drop one of the two")
+        refuse(self.until != "students" and not self.self_training, f"--until {self.until} leaves the rest for later, but --no-self-training was given; drop one of the two")
         refuse(self.rounds > 1 and not self.self_training, "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two")
         refuse(self.warmup_steps >= self.steps, f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}")
         refuse(self.pseudo_ratio <= 0, f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training")

@@ -6,7 +6,8 @@ recipe, settings                name; every field that decides the result (polic
 shapes                          what the generated data set was drawn from; null for other data
 split, metric, metrics          what was scored; the main score; every score, on that split
 curve, flattened                scores on the val split by step; whether the last quarter of the steps brought under 2 % (relative)
-steps, images, labelled_images  of its own training, a teacher's not counted; labels: which human labels
+steps, images, labelled_images  of its own training, a teacher's not counted
+labels, protocol                which human labels; which labels and pool, where a data set has several kinds (PASCAL)
 pseudo_labels                   of a student: report, hashes and cell of its teacher, quality by threshold, some examples; else null
 hashes                          data (all labelled splits), train, val, test, pool, weights (first), final (last), source
 sources                         hash of each file of code that decides a result, as it was when the cell began
@@ -22,9 +23,11 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +78,17 @@ def sources() -> dict[str, str]:
 
 
 def _bare(code: str) -> str:
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str))]
-    return ast.unparse(tree)
+    """The lines of code, cut out of the text itself: a parser's own rendering differs from one Python to the next."""
+    lines = code.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            first, last = node.lineno - 1, node.end_lineno
+            if not lines[first][: node.col_offset].strip():  # a line of its own
+                lines[first:last] = [""] * (last - first)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def changed(then: dict[str, str], now: dict[str, str] | None = None) -> list[str]:

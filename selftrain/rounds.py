@@ -128,7 +128,7 @@ def stale(cell: Cell) -> list[str]:
             reasons.append("its teacher was trained anew, to other weights")
         return reasons
     if (cell.folder / "last.pt").exists():
-        other = record.changed(record.read(cell.folder / "sources.json") or {})
+        other = record.changed(record.read(cell.folder / "sources.json") or {})  # without that file: everything
         return [f"code changed since it began: {', '.join(other)}"] if other else []
     return []
 
@@ -146,19 +146,26 @@ def settle_stale(cells: list[Cell], choice: str, say: Callable[[str], None]) -> 
         for cell in cells:
             if cell.key in found or (cell.teacher and cell.teacher.key in found):
                 found[cell.key] = []  # its students follow it: their teacher will be another
-                if cell.folder.exists():
-                    away = Path(cell.recipe.out) / "stale" / f"{cell.folder.name}-{time.time_ns()}"
-                    away.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.move(cell.folder, away)
+                with training_lock(cell) as lock:
+                    if not lock.take():
+                        raise UserError(f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again")
+                    if cell.folder.exists():
+                        away = Path(cell.recipe.out) / "stale" / f"{cell.folder.name}-{time.time_ns()}"
+                        away.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.move(cell.folder, away)
 
 
 # ---- one cell -----------------------------------------------------------------------------------------------------------------
 
 
+def training_lock(cell: Cell, what: str = "training") -> Lock:
+    return Lock(Path(cell.recipe.out) / "locks" / f"{cell.folder.name}.{what}")
+
+
 @contextmanager
 def held(engine: Engine, cell: Cell, what: str, say: Callable[[str], None]) -> Iterator[None]:
     """Nobody else works on `what` of this cell meanwhile; waits for another command that does.  Raises Stopped."""
-    lock, told = Lock(Path(cell.recipe.out) / "locks" / f"{cell.folder.name}.{what}"), False
+    lock, told = training_lock(cell, what), False
     while not engine.agree(engine.accelerator.is_main_process and lock.take()):
         if not told:
             say(f"{cell.arm}: {what} by {lock.holder()}; waiting for it to end")
@@ -219,13 +226,15 @@ def _run(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say
 
     final = trainer.run(curve_point)
     scores = evaluate(engine, task, final, splits.test, recipe, f"{title}: {splits.test_name} split")
-    state, sources = trainer.state, record.read(cell.folder / "sources.json") or {}
+    state, sources = trainer.state, record.read(cell.folder / "sources.json")
+    if sources is None:
+        raise UserError(f"{cell.folder}/sources.json: was removed while the cell ran; delete the folder, and it is trained again")
     result = {
         "key": cell.key, "task": recipe.task, "arm": cell.arm, "start": cell.start, "round": cell.round, "origin": origin, "recipe": recipe.name,
         "settings": identity(recipe, student=cell.teacher is not None), "shapes": asdict(recipe.shapes) if recipe.data == "shapes" else None,
         "split": splits.test_name, "metric": task.metric, "metrics": scores,
         "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
-        "labelled_images": len(splits.train), "labels": recipe.label_source, "pseudo_labels": labelling,
+        "labelled_images": len(splits.train), "labels": recipe.label_source, "protocol": recipe.protocol_name, "pseudo_labels": labelling,
         "hashes": {"data": splits.hash, "val": splits.val.hash, "test": splits.test.hash, "train": splits.train.hash, "pool": cell.pool,
                    "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": digest(sources)},
         "sources": sources, "sources_changed": record.changed(sources),

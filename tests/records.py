@@ -13,10 +13,10 @@ def made_up(arm: str, policy: str = "S1", fraction: float = 1.0, seed: int = 0, 
     values = curve or [score * share for share in ((0.5, 0.8, 0.99, 1.0) if flat else (0.3, 0.5, 0.7, 1.0))]
     points = [{"step": steps * (n + 1) // len(values), **{name: value + 5 * k for k, name in enumerate(names)}} for n, value in enumerate(values)]
     teacher = f"{zlib.crc32(repr((start, policy, fraction, seed, labels, protocol)).encode()):08x}"
-    settings = {"policy": policy, "fraction": fraction, "seed": seed, "steps": steps, "lr": 0.004} | ({"protocol": protocol or labels} if metric == "mIoU" else {})
+    settings = {"policy": policy, "fraction": fraction, "seed": seed, "steps": steps, "lr": 0.004}
     return {
         "schema": SCHEMA, "key": key, "task": "coco" if metric == "AP" else "pascal", "arm": arm, "start": start, "round": int(student), "origin": start,
-        "recipe": "made-up", "settings": settings, "shapes": None, "split": "test", "metric": metric, "metrics": {name: score + 5 * k for k, name in enumerate(names)},
+        "recipe": "made-up", "settings": settings, "protocol": protocol or labels, "shapes": None, "split": "test", "metric": metric, "metrics": {name: score + 5 * k for k, name in enumerate(names)},
         "curve": points, "flattened": flat, "steps": steps, "images": steps * (16 if student else 8), "labelled_images": round(300 * fraction), "labels": labels,
         "pseudo_labels": {"teacher_cell": teacher, "teacher": "t", "hash": "l", "by_threshold": [{"threshold": t / 10, "precision": 0.5 + t / 20, "recall": 0.9 - t / 20} for t in range(1, 10)]} if student else None,
         "hashes": {"data": f"d{fraction}", "train": "t", "val": "v", "test": "t", "pool": "p" if student else None, "weights": start, "final": "f", "source": "s"},

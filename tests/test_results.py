@@ -75,8 +75,29 @@ def test_a_rising_curve_is_under_trained_whatever_the_effect():
     assert "Pre-training: **under-trained** (imagenet and random still rising): +5.0 AP" in text and "helps" not in text and "choose" not in text
     one = Matrix("one", [made_up("random", seed=s, score=30 + s, flat=s != 1) for s in range(3)] + [made_up("imagenet", seed=s, score=50 + s) for s in range(3)])
     assert "(random still rising)" in said(one, "S1, 100 % of the labels")
-    unknown = Matrix("one", [made_up("random") | {"flattened": None}, made_up("imagenet")])
-    assert "(random still rising)" in said(unknown, "S1, 100 % of the labels")  # too few points to tell is not flat
+    unknown = Matrix("one", [made_up("random", curve=[10, 30, 30]), made_up("imagenet", score=50)])
+    assert "**under-trained** (random too few points to tell)" in said(unknown, "S1, 100 % of the labels")
+    stored = made_up("random", curve=[3, 5, 7, 10]) | {"flattened": True}
+    assert "(random still rising)" in said(Matrix("one", [stored, made_up("imagenet")]), "S1, 100 % of the labels")  # the curve is what counts
+
+
+def test_the_choice_never_contradicts_the_verdict_where_arms_have_different_seeds():
+    """Random has one lucky seed more: ahead by its own mean, behind on the seeds that both have."""
+    records = [made_up("random", seed=s, score=(30, 31, 90)[s]) for s in range(3)] + [made_up("imagenet", seed=s, score=(35, 36.1)[s]) for s in range(2)]
+    text = said(Matrix("x", records), "S1, 100 % of the labels")
+    assert "Pre-training **helps**: +5.1 AP" in text and "choose imagenet: +5.1 AP" in text
+
+
+def test_a_pool_may_be_the_rest_of_each_seeds_own_labels_but_not_two_pools_of_one_seed():
+    pools = {0: "p0", 1: "p1"}
+    records = [made_up(arm, seed=s) for arm in ARMS for s in pools]
+    for r in records:
+        if r["round"]:
+            r["hashes"]["pool"] = pools[r["settings"]["seed"]]
+    assert Matrix("rest", records).score("random", "S1", 1.0).n == 2
+    records[-1]["hashes"]["pool"] = "another"
+    with pytest.raises(ValueError, match="pool"):
+        Matrix("rest", records)
 
 
 def test_records_that_do_not_belong_together_are_refused():
@@ -122,12 +143,15 @@ def test_a_student_is_billed_for_its_teacher():
 
 
 def test_human_labels_and_pseudo_labels_of_the_same_photos_stand_side_by_side():
-    arms = [("imagenet", "train", "train", 80), ("imagenet", "train_aug", "train_aug", 82), ("imagenet", "train", "train+pseudo_aug", 80),
+    arms = [("imagenet", "train", "train+pseudo_aug", 80), ("imagenet", "train_aug", "train_aug", 82),
             ("imagenet + self-training", "train", "train+pseudo_aug", 84), ("imagenet++", "train", "train", 85)]
     matrix = Matrix("pascal", [made_up(arm, "S4", 1.0, 0, score, labels=labels, metric="mIoU", protocol=protocol) for arm, labels, protocol, score in arms])
     tables = {sheet.name: sheet for sheet in sheets(matrix)}
     assert tables["table8"].rows == [["imagenet, S4", "80.0, n 1", "82.0, n 1", "84.0, n 1"], ["imagenet++, S4", "85.0, n 1 [85.2]", "[84.8 (r)]", "[86.7]"]]
     assert tables["table6"].rows[0][1] == "80.0, n 1"
+    assert "Self-training from imagenet: **no evidence either way**: +4.0 mIoU" in said(matrix, "S4, 100 % of the labels, train+pseudo_aug")
+    alone = Matrix("aug", [made_up("imagenet++", "S4", labels="train_aug", metric="mIoU")])
+    assert sheets(alone)[0].rows == [["imagenet++", "30.0, n 1 [84.8 (r)]"]]  # the number for these labels, not that for the fine ones
 
 
 @pytest.mark.parametrize("task, arm, policy, fraction, labels", sorted(SCORES))
@@ -207,6 +231,8 @@ def test_figures_of_studies_regenerate_byte_for_byte(tmp_path):
 
 
 def test_records_of_studies_are_of_this_schema():
+    if not STUDIES.exists():
+        pytest.skip("no study is committed")
     for file in STUDIES.glob("*/*.json"):
         found = json.loads(file.read_text())
         assert found["schema"] == SCHEMA and not found["sources_changed"], file

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import study
 from study_graph import record_name
-from study_run import Times
 
 from selftrain import record
 from selftrain.errors import UserError
+from selftrain.lock import Lock
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--starts", "random", "--steps", "12", "--warmup-steps", "2", "--batch-size", "4",
@@ -113,16 +113,30 @@ def test_the_dry_run_says_who_waits_for_whom_and_runs_nothing(tmp_path, monkeypa
     assert not (tmp_path / "runs" / "cells").exists() and not (tmp_path / "records").exists()
 
 
-def test_what_a_node_takes_is_expected_from_others_of_its_kind(tmp_path):
-    class Node:
-        def __init__(self, kind, images):
-            self.kind, self.images, self.id = kind, images, f"{kind}{images}"
-    times = Times(tmp_path / "times.json")
-    assert times.expected(Node("supervised", 100)) is None
-    times.add(Node("supervised", 100), 10.0)
-    assert times.expected(Node("student", 200)) == pytest.approx(20) and times.expected(Node("labels", 50)) == pytest.approx(5)
-    times.add(Node("labels", 100), 1.0)
-    assert Times(tmp_path / "times.json").expected(Node("labels", 50)) == pytest.approx(0.5)
+def test_every_node_is_a_command_that_its_benchmark_accepts(tmp_path, monkeypatch):
+    """Also with further rounds, whose option a supervised node must bear, and without a pool."""
+    monkeypatch.chdir(tmp_path)
+    few = ["--policies", "S1", "--fractions", ".5", "1", "--seeds", "0", "--shapes.train", "20", "--shapes.val", "4", "--shapes.test", "4", "--shapes.unlabeled", "8"]
+    for arguments in ([*few, "--rounds", "2"], [*few, "--unlabeled", "rest", "--rounds", "2"], [*few, "--supervised-only", "--rounds", "2"]):
+        made, rest = study.parse(["coco", "study", *arguments])
+        wanted = study.cells(made, rest)
+        graph = study.build(study.BENCHMARKS["coco"], "study", wanted, tmp_path / "records", "", lambda text: None)
+        for node in graph.nodes:
+            recipe = study.BENCHMARKS["coco"].parse(["study", *node.options])
+            assert recipe.until == {"labels": "labels", "student": "students"}.get(node.kind, "supervised" if recipe.self_training else "students")
+            assert replace(recipe, precision="no", until="students") in [each for each, _ in wanted]
+        assert {len(node.cells) for node in graph.nodes if node.kind == "student"} <= {2}
+
+
+def test_what_a_node_takes_is_expected_from_the_records_of_its_kind(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    made, rest = study.parse([*TINY, "--seeds", "0", "1"])
+    graph = study.build(study.BENCHMARKS["coco"], "study", study.cells(made, rest), Path("records/study"), "", print)
+    runner = study.Runner(graph, Path("runs/study/study"), None)
+    rows = runner.summary()["nodes"]
+    assert [row["state"] for row in rows] == ["done"] * 3 + ["to do", "waiting", "waiting"]
+    for done, new in zip(rows[:3], rows[3:]):  # of one kind and as many images
+        assert new["expected_seconds"] == pytest.approx(done["seconds"]) and done["seconds"] > 0
 
 
 # ---- two calls at once ------------------------------------------------------------------------------------------------------
@@ -178,7 +192,7 @@ def copy(finished, tmp_path, monkeypatch) -> Path:
 
 
 def test_a_changed_recipe_lists_what_changed_and_reuses_nothing(copy, capsys):
-    with pytest.raises(UserError, match=r"random-S1-f1-s0.json: lr 0.004 -> 0.001") as error:
+    with pytest.raises(UserError, match=r"random-S1-f1-s0.json: lr 0.008 -> 0.001") as error:
         study.main([*TINY, "--lr", "0.001"])
     assert "--stale rerun" in str(error.value) and "another --name" in str(error.value)
     with pytest.raises(UserError, match="cannot keep a record of other settings"):
@@ -222,8 +236,11 @@ def test_the_benchmark_itself_refuses_stale_cells(copy):
 # ---- interruption and failure -----------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_study_saves_and_goes_on_to_the_same_records(finished, tmp_path):
+def test_an_interrupted_study_saves_and_goes_on_to_the_same_records(tmp_path):
     long = ("--steps", "60", "--save-every", "1000", "--eval-every", "15")  # nothing but the signal makes a checkpoint before step 15
+    straight = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "coco.py"), "study", *TINY[8:TINY.index("--records")], *long, "--policy", "S1", "--out", "straight",
+                               "--no-self-training"], cwd=tmp_path, capture_output=True, text=True)
+    assert straight.returncode == 0, straight.stderr
     process = begin(tmp_path, *long)
     wait_for(lambda: any((tmp_path / "runs" / "cells").glob("*/sources.json")), process)
     os.kill(process.pid, signal.SIGTERM)
@@ -233,7 +250,8 @@ def test_an_interrupted_study_saves_and_goes_on_to_the_same_records(finished, tm
     code, out = call(tmp_path, *long)
     assert code == 0 and "3 done" in out and "goes on from its checkpoint" in logs(tmp_path)["supervised"], out
     made = json.loads((tmp_path / "records" / "study" / "random-S1-f1-s0.json").read_text())
-    assert [p["step"] for p in made["curve"]] == [15, 30, 45, 60] and not made["sources_changed"]
+    wanted = json.loads(next((tmp_path / "straight").glob("cells/*/record.json")).read_text())
+    assert {**made, "measured": 0} == {**wanted, "measured": 0} and len(made["curve"]) == 4  # weights, curve and scores, bit for bit
 
 
 def test_a_killed_study_leaves_its_cell_to_the_next_call(tmp_path):
@@ -256,3 +274,30 @@ def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
     assert sorted(file.name for file in (tmp_path / "records" / "study").iterdir()) == ["imagenet-S1-f1-s0.json", "random-S1-f1-s0.json"]
     code, out = call(tmp_path, *unsure)
     assert code == 1 and out.count("accelerate launch") == 2 and out.count("--until labels") == 2  # the failed ones alone
+
+
+def test_a_student_follows_its_teacher_among_committed_records(copy):
+    """A teacher of older code is run again: its student's record, of this code but of that teacher, is not kept."""
+    for file in (*copy.glob("runs/cells/coco-random-S1*/record.json"), copy / "records" / "study" / "random-S1-f1-s0.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"sources": {}}))
+    made, rest = study.parse(TINY)
+    graph = study.build(study.BENCHMARKS["coco"], "study", study.cells(made, rest), Path("records/study"), "", print)
+    study.settle_stale(graph, "rerun", print)
+    assert not list(Path("records/study").iterdir()) and not any(graph.done(node) for node in graph.nodes)
+    other = json.loads((copy / "runs" / "stale" / next(name for name in os.listdir(copy / "runs" / "stale") if name.startswith("random-S1-f1-s0"))).read_text())
+    for name, found in (("random-S1-f1-s0.json", other | {"sources": record.sources(), "hashes": other["hashes"] | {"final": "another"}}),
+                        ("random-self-training-S1-f1-s0.json", json.loads(next((copy / "runs" / "stale").glob("random-self-training*.json")).read_text()))):
+        (copy / "records" / "study" / name).write_text(json.dumps(found))
+    graph = study.build(study.BENCHMARKS["coco"], "study", study.cells(made, rest), Path("records/study"), "", print)
+    with pytest.raises(UserError, match="random-self-training-S1-f1-s0.json: its teacher was trained anew"):
+        study.settle_stale(graph, "refuse", print)
+
+
+def test_a_cell_that_is_being_trained_is_not_moved_away(copy):
+    file = next(iter(copy.glob("runs/cells/coco-random-S1*/record.json")))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sources": {}}))
+    with Lock(copy / "runs" / "locks" / f"{file.parent.name}.training") as lock:
+        assert lock.take()
+        with pytest.raises(UserError, match="is being trained .process"):
+            study.main([*TINY, "--stale", "rerun"])
+    assert file.exists()

@@ -63,6 +63,10 @@ class SegmentationRecipe(Recipe):
         return self.protocol.partition("+")[0]  # of train+pseudo_aug the coarse masks are hidden
 
     @property
+    def protocol_name(self) -> str:
+        return self.protocol
+
+    @property
     def brings_pool(self) -> bool:
         return super().brings_pool or self.protocol == "train+pseudo_aug"
 
