@@ -174,6 +174,7 @@ def main(args: list[str]) -> int:
             settle_stale(graph, "refuse", say)
         except UserError as error:
             say(str(error))
+        runner.look()
         console.print(listing(runner))
         say(summary_line(runner, graph))
         return 0

@@ -89,8 +89,19 @@ class Runner:
             return "stopped by a failure" if before in ("failed", "stopped by a failure") else "waiting"
         return "to do"
 
+    def look(self) -> None:
+        """Find out what other calls run at this moment."""
+        for node in self.graph.nodes:
+            if self.state(node) == "to do":
+                with self.lock(node) as lock:
+                    if not lock.take():
+                        self.elsewhere.add(node.id)
+
+    def lock(self, node: Node) -> Lock:
+        return Lock(Path(node.recipe.out) / "locks" / f"{node.id}.study")
+
     def summary(self) -> dict:
-        """The progress file's content."""
+        """The progress file's content; the time left is that of the work left, shared with the other calls at work."""
         states = [(node, self.state(node)) for node in self.graph.nodes]
         counts = {name: sum(state == name for _, state in states) for name in dict.fromkeys(state for _, state in states)}
         self.pace = pace(self.graph)
@@ -98,7 +109,7 @@ class Runner:
         rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
                  "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,
                  "exit_code": self.failed.get(node.id), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
-        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
+        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / (1 + len(self.elsewhere)), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
 
     def expected(self, node: Node) -> float | None:
         """Seconds, by the images that it sees and the records of nodes of its kind, else of training at all; None before there is any."""
@@ -149,7 +160,7 @@ class Runner:
 
     def _take(self, node: Node) -> bool:
         """Run a node unless another call does; False if so."""
-        with Lock(Path(node.recipe.out) / "locks" / f"{node.id}.study") as lock:
+        with self.lock(node) as lock:
             if not lock.take():
                 self.elsewhere.add(node.id)
                 return False

@@ -148,7 +148,7 @@ def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], Non
 def _launch(graph: Graph, runner: Runner, node: Node) -> Launch:
     command = graph.command(node)
     script = next(i for i, word in enumerate(command) if word.endswith(f"{graph.program}.py"))
-    return Launch(command, script, runner.log(node).absolute(), (Path(node.recipe.out) / "locks" / f"{node.id}.study").absolute(), os.getcwd())
+    return Launch(command, script, runner.log(node).absolute(), runner.lock(node).path.absolute(), os.getcwd())
 
 
 def stages(graph: Graph, todo: list[Node], known: dict[str, str]) -> list[list[Node]]:
