@@ -23,7 +23,7 @@ from selftrain.files import write_atomic, write_json
 from selftrain.progress import duration
 from selftrain.record import arms, stale, steps_to
 from study_tables import sheets
-from verdict import verdict
+from verdict import against_paper, verdict
 
 
 def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -108,6 +108,8 @@ def verdict_markdown(matrix: Matrix) -> str:
     codes = {r["hashes"]["source"] for r in matrix.records}
     lines = [f"{len(matrix.records)} runs, seeds {', '.join(map(str, seeds))}, {first['split']} split, on {'; '.join(machines)}"
              f"{'' if len(codes) == 1 else f'; measured with {len(codes)} versions of the code'}.", ""]
+    if against := against_paper(matrix):
+        lines += [against, ""]
     for place, sentences in verdict(matrix):
         lines += [f"- {place}", *(f"  - {text}" for text in sentences)]
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from matrix import Estimate, Matrix, bill
+from published import published
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,43 @@ def compare(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, l
     return Comparison(arm, base, Estimate.of(values), p, rising)
 
 
-def sentence(what: str, found: Comparison, matrix: Matrix) -> str:
-    numbers = found.numbers(matrix.metric, matrix.digits)
+def paper(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, labels: str) -> float | None:
+    """The published difference, where both are published."""
+    mine, theirs = (published(matrix.task, each, policy, fraction, labels) for each in (arm, base))
+    return mine.value - theirs.value if mine and theirs else None
+
+
+def against_paper(matrix: Matrix) -> str | None:
+    """One sentence: in how many of the places that the paper has too the measured effect has its sign, the other one, or is not known."""
+    agree, contradict, open_ = [], [], 0
+    for policy, fraction, labels in matrix.places():
+        for arm, base in pairs(matrix):
+            found, theirs = compare(matrix, arm, base, policy, fraction, labels), paper(matrix, arm, base, policy, fraction, labels)
+            if found is None or theirs is None:
+                continue
+            place = f"{arm} against {base} at {policy}, {100 * fraction:g} %"
+            if found.word not in ("helps", "hurts"):
+                open_ += 1
+            else:
+                (agree if (found.word == "helps") == (theirs > 0) else contradict).append(place)
+    if not (agree or contradict or open_):
+        return None
+    return (f"Of {len(agree) + len(contradict) + open_} comparisons that the paper prints too, {len(agree)} have its sign, {len(contradict)} the other one"
+            f"{' (' + '; '.join(contradict) + ')' if contradict else ''}, and {open_} are without evidence or under-trained here.")
+
+
+def pairs(matrix: Matrix) -> list[tuple[str, str]]:
+    """(arm, base) of every question: each start against random, each student against its start."""
+    found = [(start, "random") for start in matrix.starts if start != "random" and "random" in matrix.starts]
+    return found + [(arm, start) for start in matrix.starts for arm in matrix.arms if arm.startswith(f"{start} + self-training")]
+
+
+def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: float | None) -> str:
+    if base == "random" and "self-training" not in arm:
+        what = "Pre-training" if arm == "imagenet" else f"Starting from {arm}"
+    else:
+        what = f"Self-training from {base}{arm.removeprefix(f'{base} + self-training')}"
+    numbers = found.numbers(matrix.metric, matrix.digits) + (f" (the paper: {theirs + 0.0:+.1f})" if theirs is not None else "")
     if found.word == "under-trained":
         reasons = [f"{' and '.join(arm for arm in found.rising if found.rising[arm] == why)} {why}" for why in dict.fromkeys(found.rising.values())]
         return f"{what}: **under-trained** ({', '.join(reasons)}): {numbers}; the schedule may have decided"
@@ -103,13 +139,9 @@ def verdict(matrix: Matrix) -> list[tuple[str, list[str]]]:
     found = []
     for policy, fraction, labels in matrix.places():
         lines = []
-        for start in matrix.starts[1:] if matrix.starts and matrix.starts[0] == "random" else ():
-            if c := compare(matrix, start, "random", policy, fraction, labels):
-                lines.append(sentence("Pre-training" if start == "imagenet" else f"Starting from {start}", c, matrix))
-        for start in matrix.starts:
-            for arm in (a for a in matrix.arms if a.startswith(f"{start} + self-training")):
-                if c := compare(matrix, arm, start, policy, fraction, labels):
-                    lines.append(sentence(f"Self-training from {start}{arm.removeprefix(f'{start} + self-training')}", c, matrix))
+        for arm, base in pairs(matrix):
+            if c := compare(matrix, arm, base, policy, fraction, labels):
+                lines.append(sentence(arm, base, c, matrix, paper(matrix, arm, base, policy, fraction, labels)))
         lines += choice(matrix, policy, fraction, labels)
         kind = "" if labels == "train" else f", {labels}"
         found.append((f"{policy}, {100 * fraction:g} % of the labels{kind}", lines or ["one arm only: nothing to compare"]))

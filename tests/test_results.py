@@ -16,7 +16,7 @@ from records import made_up
 from scipy import stats
 from study_tables import sheets
 from tables import arms_markdown, fill, regenerate
-from verdict import compare, verdict
+from verdict import against_paper, compare, verdict
 
 from selftrain.errors import UserError
 from selftrain.record import SCHEMA
@@ -56,12 +56,18 @@ def test_differences_are_paired_by_seed_and_intervals_are_students():
 
 def test_the_verdict_states_effect_interval_test_and_n_in_one_sentence():
     text = said(study(), "S1, 100 % of the labels")
-    assert "Pre-training **helps**: +5.0 AP, 95 % interval +2.5 to +7.5, paired t test over n = 3 seeds, p = 0.013" in text
+    assert "Pre-training **helps**: +5.0 AP, 95 % interval +2.5 to +7.5, paired t test over n = 3 seeds, p = 0.013 (the paper: +0.3)" in text
     assert "Self-training from random: **no evidence either way**: +0.0 AP" in text
     assert "Self-training from imagenet **helps**: +1.0 AP, 95 % interval +1.0 to +1.0" in text
     assert "At the cost of a supervised run (6,400 images): choose imagenet: +5.0 AP" in text
     assert "At the cost of a self-trained one (19,200 images, its teacher's included): choose imagenet + self-training: +1.0 AP" in text
     assert "Pre-training **hurts**: -5.0 AP" in said(study((-4.0, -5.0, -6.0)), "S4, 20 % of the labels")
+
+
+def test_the_verdict_says_where_it_agrees_with_the_paper():
+    """Pre-training helps everywhere here: as printed at S1 and with a fifth of the labels, not at S4 with all of them."""
+    text = against_paper(study())
+    assert "Of 8 comparisons that the paper prints too, 4 have its sign, 1 the other one (imagenet against random at S4, 100 %), and 3 are without evidence" in text
 
 
 def test_an_interval_that_spans_zero_is_no_evidence_and_neither_is_one_seed():
