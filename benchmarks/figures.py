@@ -228,14 +228,8 @@ def render(figure: Figure) -> dict[str, bytes]:
 
 
 def write_figures(records: Path, out: Path) -> list[Path]:
-    try:
-        studies = read_studies(records)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if not studies:
-        raise UserError(f"{records}: no records there; python benchmarks/study.py makes them")
     written = []
-    for matrix in studies:
+    for matrix in read_studies(records):
         for name in figure_names(matrix):
             for kind, content in render(FIGURES[name](matrix)).items():
                 written.append(out / f"{matrix.name}-{name}.{kind}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from selftrain.errors import UserError
 from selftrain.record import arms, flattened
 
 NOT_THERE = "–"
@@ -137,7 +138,7 @@ class Matrix:
 
 
 def read_studies(folder: Path) -> list[Matrix]:
-    """The studies below `folder`, one a subfolder of records."""
+    """The studies below `folder`, one a subfolder of records.  Raises UserError where there are none, or where those of a study do not belong together."""
     found = []
     for sub in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []:
         records = [json.loads(file.read_text()) for file in sorted(sub.glob("*.json"))]
@@ -145,5 +146,7 @@ def read_studies(folder: Path) -> list[Matrix]:
             try:
                 found.append(Matrix(sub.name, records))
             except ValueError as error:
-                raise ValueError(f"{sub}: {error}") from error
+                raise UserError(f"{sub}: {error}") from error
+    if not found:
+        raise UserError(f"{folder}: no records there; python benchmarks/study.py makes them")
     return found

@@ -120,13 +120,7 @@ def regenerate(records: Path, out: Path, readme: Path | None = None) -> dict[Pat
 
     Raises UserError where there are no records, or where those of a study do not belong together.
     """
-    try:
-        studies = read_studies(records)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if not studies:
-        raise UserError(f"{records}: no records there; python benchmarks/study.py makes them")
-    files: dict[Path, str] = {}
+    studies, files = read_studies(records), {}
     page = ["# Results", "", "## Verdict", "", "(Made by `python benchmarks/tables.py` from the records beside it.)", ""]
     for matrix in studies:
         page += [f"### {matrix.name}", "", verdict_markdown(matrix)]
@@ -156,10 +150,10 @@ def write_studies(records: Path, out: Path, console: Console) -> None:
     for path, content in regenerate(records, out, out.parent / "README.md").items():
         write_atomic(path, lambda file, content=content: file.write(content.encode()))
     for matrix in read_studies(records):
-        console.print(f"[bold]{matrix.name}[/]\n{verdict_markdown(matrix)}", highlight=False, soft_wrap=True)
+        console.print(f"{matrix.name}\n{verdict_markdown(matrix)}", highlight=False, soft_wrap=True, markup=False)
         old = [f"  {r['arm']}, {r['settings']['policy']}, {r['settings']['fraction']:g}, seed {r['settings']['seed']}: {'; '.join(why)}" for r in matrix.records if (why := stale(r))]
         if old:
-            console.print("\n".join([f"[yellow]{len(old)} of these records are of other code than this:[/]", *old[:5], *(["  ..."] if len(old) > 5 else [])]), highlight=False, soft_wrap=True)
+            console.print("\n".join([f"{len(old)} of these records are of other code than this:", *old[:5], *(["  ..."] if len(old) > 5 else [])]), highlight=False, soft_wrap=True, markup=False)
     console.print(f"written: {out}/tables/*.md, *.csv, *.tex and {out}/README.md", highlight=False, soft_wrap=True)
 
 
