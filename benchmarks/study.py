@@ -48,7 +48,7 @@ class Study:
     task: tyro.conf.Positional[Literal["coco", "pascal"]]
     """detection (coco.py) or segmentation (pascal.py)"""
     recipe: tyro.conf.Positional[str]
-    """one of its recipes: study, demo, mini, paper; any option of the recipe may follow (`accelerate launch benchmarks/coco.py mini --help`)"""
+    """one of its recipes: demo, mini, paper, of coco also study; any option of the recipe may follow (`accelerate launch benchmarks/coco.py mini --help`)"""
     policies: tuple[Policy, ...] = ("S1", "S2", "S3", "S4")
     """augmentation policies"""
     fractions: tuple[float, ...] = (0.2, 0.5, 1.0)

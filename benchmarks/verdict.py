@@ -87,7 +87,7 @@ def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: flo
         what = "Pre-training" if arm == "imagenet" else f"Starting from {arm}"
     else:
         what = f"Self-training from {base}{arm.removeprefix(f'{base} + self-training')}"
-    numbers = found.numbers(matrix.metric, matrix.digits) + (f" (the paper: {theirs + 0.0:+.1f})" if theirs is not None else "")
+    numbers = found.numbers(matrix.metric, matrix.digits) + (f" (the paper's {matrix.metric}s: {theirs + 0.0:+.1f})" if theirs is not None else "")
     if found.word == "under-trained":
         reasons = [f"{' and '.join(arm for arm in found.rising if found.rising[arm] == why)} {why}" for why in dict.fromkeys(found.rising.values())]
         return f"{what}: **under-trained** ({', '.join(reasons)}): {numbers}; the schedule may have decided"
@@ -122,8 +122,8 @@ def _chosen(matrix: Matrix, cost: str, best: str, other: str, policy: str, fract
         return f"{cost}: undecided: no seed has both {best} and {other}"
     if found.effect.mean < 0:  # ranked over all seeds each, compared on those that both have
         best, other, found = other, best, compare(matrix, other, best, policy, fraction, labels)
-    certain = {"helps": f"choose {best}", "under-trained": f"{best} is ahead (under-trained)"}.get(found.word, f"no evidence between {best} and {other}")
-    return f"{cost}: {certain}: {found.numbers(matrix.metric, matrix.digits)} against {other}"
+    certain = {"helps": f"choose {best} over {other}", "under-trained": f"{best} is ahead of {other}, under-trained"}
+    return f"{cost}: {certain.get(found.word, f'no evidence between {best} and {other}')}: {found.numbers(matrix.metric, matrix.digits)}"
 
 
 def _ranked(matrix: Matrix, arms: list[str], policy: str, fraction: float, labels: str) -> list[str]:

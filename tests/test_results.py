@@ -56,11 +56,11 @@ def test_differences_are_paired_by_seed_and_intervals_are_students():
 
 def test_the_verdict_states_effect_interval_test_and_n_in_one_sentence():
     text = said(study(), "S1, 100 % of the labels")
-    assert "Pre-training **helps**: +5.0 AP, 95 % interval +2.5 to +7.5, paired t test over n = 3 seeds, p = 0.013 (the paper: +0.3)" in text
+    assert "Pre-training **helps**: +5.0 AP, 95 % interval +2.5 to +7.5, paired t test over n = 3 seeds, p = 0.013 (the paper's APs: +0.3)" in text
     assert "Self-training from random: **no evidence either way**: +0.0 AP" in text
     assert "Self-training from imagenet **helps**: +1.0 AP, 95 % interval +1.0 to +1.0" in text
-    assert "At the cost of a supervised run (6,400 images): choose imagenet: +5.0 AP" in text
-    assert "At the cost of a self-trained one (19,200 images, its teacher's included): choose imagenet + self-training: +1.0 AP" in text
+    assert "At the cost of a supervised run (6,400 images): choose imagenet over random: +5.0 AP" in text
+    assert "At the cost of a self-trained one (19,200 images, its teacher's included): choose imagenet + self-training over imagenet: +1.0 AP" in text
     assert "Pre-training **hurts**: -5.0 AP" in said(study((-4.0, -5.0, -6.0)), "S4, 20 % of the labels")
 
 
@@ -91,7 +91,7 @@ def test_the_choice_never_contradicts_the_verdict_where_arms_have_different_seed
     """Random has one lucky seed more: ahead by its own mean, behind on the seeds that both have."""
     records = [made_up("random", seed=s, score=(30, 31, 90)[s]) for s in range(3)] + [made_up("imagenet", seed=s, score=(35, 36.1)[s]) for s in range(2)]
     text = said(Matrix("x", records), "S1, 100 % of the labels")
-    assert "Pre-training **helps**: +5.1 AP" in text and "choose imagenet: +5.1 AP" in text
+    assert "Pre-training **helps**: +5.1 AP" in text and "choose imagenet over random: +5.1 AP" in text
 
 
 def test_a_pool_may_be_the_rest_of_each_seeds_own_labels_but_not_two_pools_of_one_seed():
