@@ -10,6 +10,7 @@ import argparse
 import io
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib
@@ -227,6 +228,11 @@ def render(figure: Figure) -> dict[str, bytes]:
     return found
 
 
+def drawn_by() -> str:
+    """What decides a figure's bytes besides its records: another release may draw or compress otherwise."""
+    return "".join(f"{name} {version(name)}\n" for name in ("matplotlib", "pillow", "numpy", "opencv-python-headless"))
+
+
 def write_figures(records: Path, out: Path) -> list[Path]:
     written = []
     for matrix in read_studies(records):
@@ -234,7 +240,7 @@ def write_figures(records: Path, out: Path) -> list[Path]:
             for kind, content in render(FIGURES[name](matrix)).items():
                 written.append(out / f"{matrix.name}-{name}.{kind}")
                 write_atomic(written[-1], lambda file, content=content: file.write(content))
-    write_atomic(out / "matplotlib.txt", lambda file: file.write(f"{matplotlib.__version__}\n".encode()))  # another release may draw other pixels
+    write_atomic(out / "versions.txt", lambda file: file.write(drawn_by().encode()))
     return written
 
 
