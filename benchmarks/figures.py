@@ -136,7 +136,7 @@ def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], lab
 
 def _seeds(matrix: Matrix, places: list[tuple[str, float]]) -> str:
     counts = sorted({len(matrix.at(arm, *place)) for arm in matrix.arms for place in places} - {0}) or [0]
-    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + " seeds a point"
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + f" {'seed' if counts[-1] == 1 else 'seeds'} a point"
 
 
 def curves(matrix: Matrix) -> Figure:

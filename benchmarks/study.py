@@ -184,9 +184,11 @@ def main(args: list[str]) -> int:
     say(summary_line(runner, graph))
     if study.on == "slurm":
         return submit(graph, runner, study.slurm, say)
-    code = runner.run()
-    if runner.cells_seconds:
-        say(runner.overhead())
+    try:
+        code = runner.run()
+    finally:
+        if runner.cells_seconds:
+            say(runner.overhead())
     say(summary_line(runner, graph))
     say(f"records: {graph.records}; python benchmarks/tables.py gives tables and verdict, python benchmarks/figures.py figures; progress: {runner.folder}/progress.json")
     return code

@@ -186,11 +186,11 @@ class Runner:
         finally:
             stop(process)
             self.running = None
-        seconds = time.monotonic() - began
-        self.cells_seconds += seconds
+            took = time.monotonic() - began
+            self.cells_seconds += took
         self.graph.publish(node)
         if code == 0 and self.graph.done(node):
-            self.console.print(f"  done in {duration(seconds)}; {self._left()}", highlight=False)
+            self.console.print(f"  done in {duration(took)}; {self._left()}", highlight=False)
         else:
             self.failed[node.id] = code
             why = f"failed with exit code {code}" if code else f"ended, but {self.graph.lacking(node)}"
@@ -202,7 +202,7 @@ class Runner:
         with Live(self.table(), console=self.console, refresh_per_second=1, transient=True) if self.console.is_terminal else Quiet() as live:
             while (code := process.poll()) is None:
                 self._pause(0.1)
-                if time.monotonic() - said >= (1 if self.console.is_terminal else 4 * LOG_EVERY):
+                if time.monotonic() - said >= (5 if self.console.is_terminal else 4 * LOG_EVERY):
                     said = time.monotonic()
                     live.update(self.table()) if self.console.is_terminal else self.console.print(f"  {self._last(node)}", markup=False, highlight=False, soft_wrap=True)
         return code
