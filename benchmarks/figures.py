@@ -189,7 +189,9 @@ def quality(matrix: Matrix) -> Figure | None:
         for arm in matrix.arms:
             found = _by_threshold(matrix, arm, place)
             for what, line in (("precision", "-"), ("recall", ":")) if found else ():
-                values, thresholds = np.array([[row[what] for row in rows] for rows in found]), [row["threshold"] for row in found[0]]
+                # where nothing right is left precision is that of nothing: not drawn
+                values = np.ma.masked_where([[row["recall"] == 0 and what == "precision" for row in rows] for rows in found], [[row[what] for row in rows] for rows in found])
+                thresholds = [row["threshold"] for row in found[0]]
                 start = arm.partition(" + ")[0]
                 axes.plot(thresholds, values.mean(0), linewidth=1.2, **look(start) | {"linestyle": line, "label": f"{start} teacher: {what}"})
                 axes.fill_between(thresholds, values.min(0), values.max(0), color=look(start)["color"], alpha=0.12, linewidth=0)
