@@ -267,6 +267,27 @@ def test_a_batch_that_does_not_divide_is_refused(engine, tmp_path):
         trainer(engine, tmp_path, recipe(accumulate=3), [10] * 8)
 
 
+# ---- energy --------------------------------------------------------------------------------------------------------------
+
+
+def test_energy_is_what_the_counter_of_the_accelerator_says_over_all_runs_of_a_cell(engine, tmp_path, monkeypatch):
+    """A counter since the driver was loaded: only differences count, and those of an interrupted run are kept in its checkpoint."""
+    counter = iter((1000.0, 1010.0, 5000.0, 5007.0))
+    monkeypatch.setattr("selftrain.train.energy_joules", lambda: next(counter))
+    first = trainer(engine, tmp_path, recipe(), [10] * 8)
+    first.save()
+    assert first.state.joules == 10.0
+    again = trainer(engine, tmp_path, recipe(), [10] * 8)  # another process, hours later
+    again.save()
+    assert again.state.joules == 17.0
+
+
+def test_without_a_counter_energy_is_not_reported(engine, tmp_path):
+    t = trainer(engine, tmp_path, recipe(), [10] * 8)
+    t.save()
+    assert t.state.joules is None
+
+
 # ---- labelling ----------------------------------------------------------------------------------------------------------
 
 
