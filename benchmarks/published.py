@@ -1,7 +1,7 @@
 """What the papers print, for the tables to show beside what was measured.
 
 Each number carries its source and how far it can be trusted: "read" (seen in the paper's own table or the official repository),
-"plotted" (read off a figure, +-0.1), "recalled" (from memory, contradicted by nothing that was read).
+"plotted" (read off a figure, +-0.1), "recalled" (not checked against the paper's own table).
 They are COCO AP (EfficientNet-B7 RetinaNet at 640 px) and PASCAL VOC 2012 mIoU (NAS-FPN segmenters at 512 px): numbers measured on other
 data stand beside them to compare the pattern, never the level.
 """

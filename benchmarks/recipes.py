@@ -77,7 +77,7 @@ def mini() -> DetectionRecipe:
 
 
 def paper() -> DetectionRecipe:
-    """Zoph et al. 2020: EfficientNet-B7 + FPN RetinaNet at 640 px, Augment-S4, trained until it has converged (paper.md 1.10).
+    """Zoph et al. 2020: EfficientNet-B7 + FPN RetinaNet at 640 px, Augment-S4, trained until it has converged.
 
     command   accelerate launch --multi_gpu --num_processes 64 benchmarks/coco.py paper --data COCO --unlabeled IMAGENET
     hardware  64 accelerators with 80 GB
@@ -150,11 +150,11 @@ def pascal_mini() -> SegmentationRecipe:
 
 
 def pascal_paper() -> SegmentationRecipe:
-    """Zoph et al. 2020: EfficientNet-B7 + NAS-FPN at 512 px, Augment-S4 (paper.md 1.10).
+    """Zoph et al. 2020: EfficientNet-B7 + NAS-FPN at 512 px, Augment-S4.
 
     command   accelerate launch --multi_gpu --num_processes 32 benchmarks/pascal.py paper --data VOCdevkit --unlabeled IMAGENET --starts random imagenet imagenet++
     hardware  32 accelerators with 80 GB
-    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6); with --protocol train_aug 84.8, train+pseudo_aug 86.7 (Table 8)
+    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6); with --protocol train_aug 84.8 (not checked against the table), train+pseudo_aug 86.7 (Table 8)
     """
     return SegmentationRecipe(
         name="pascal-paper",

@@ -5,7 +5,7 @@
     python benchmarks/study.py pascal mini --data VOCdevkit --unlabeled rest --policies S1 S4 --fractions .05 .1 .2 .5 1 --matrix full
     python benchmarks/study.py ... --dry-run                                  what is done, what is left, how long, who waits for whom
     python benchmarks/study.py ... --on slurm --slurm.partition gpu           the same cells as Slurm jobs
-    python benchmarks/tables.py; python benchmarks/figures.py                 tables, verdict and figures from the records
+    python benchmarks/tables.py --studies runs/records --out runs/results     tables and verdict from the records; figures.py alike
 
 Every cell is one `accelerate launch` that is printed before it runs.  The same command again goes on where it was interrupted;
 cells that failed are run again, what hangs on them waits, and two calls at once share the work.
@@ -65,8 +65,8 @@ class Study:
     """a budget for all cells (2000) or one a policy (S1=1000 S4=3000); default: the recipe's"""
     name: str | None = None
     """of the study: its records stand in RECORDS/NAME; default: the recipe's name"""
-    records: str = "results/records"
-    """folder that finished records are copied to, for tables.py and figures.py"""
+    records: str | None = None
+    """folder that finished records are copied to, for tables.py and figures.py; default: OUT/records.  Those that are there count as done"""
     launch: str = ""
     """options of `accelerate launch`, in one word after an equals sign: --launch="--multi_gpu --num_processes 8 --mixed_precision bf16\""""
     on: Literal["here", "slurm"] = "here"
@@ -165,7 +165,8 @@ def main(args: list[str]) -> int:
     wanted = cells(study, rest)
     recipe = wanted[0][0]
     name = file_name(study.name or recipe.name)
-    graph = build(BENCHMARKS[study.task], study.recipe, wanted, Path(study.records) / name, study.launch, lambda text: say(f"note: {text}"))
+    records = Path(study.records or f"{recipe.out}/records")
+    graph = build(BENCHMARKS[study.task], study.recipe, wanted, records / name, study.launch, lambda text: say(f"note: {text}"))
     runner = Runner(graph, Path(recipe.out) / "study" / name, console)
     if study.on == "slurm":
         runner.queued = queued(runner)
@@ -190,7 +191,9 @@ def main(args: list[str]) -> int:
         if runner.cells_seconds:
             say(runner.overhead())
     say(summary_line(runner, graph))
-    say(f"records: {graph.records}; python benchmarks/tables.py gives tables and verdict, python benchmarks/figures.py figures; progress: {runner.folder}/progress.json")
+    results = records.parent / "results" if records.parent.name != "results" else records.parent
+    say(f"progress and logs: {runner.folder}; records: {graph.records}. Tables and verdict, then figures:\n"
+        f"  python benchmarks/tables.py --studies {records} --out {results}\n  python benchmarks/figures.py --studies {records} --out {results}/figures")
     return code
 
 

@@ -13,7 +13,7 @@ from published import HE_GAINS, SPEED_UP, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
 
-LEGEND = "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened, or has too few points to tell; [ ] published, on the paper's own data and network"
+LEGEND = "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened, or has too few points to tell; [ ] published, on the paper's own data and network: ≈ read off a figure, (r) not checked against its table"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: flo
         what = "Pre-training" if arm == "imagenet" else f"Starting from {arm}"
     else:
         what = f"Self-training from {base}{arm.removeprefix(f'{base} + self-training')}"
-    numbers = found.numbers(matrix.metric, matrix.digits) + (f" (the paper's {matrix.metric}s: {theirs + 0.0:+.1f})" if theirs is not None else "")
+    numbers = found.numbers(matrix.metric, matrix.digits) + (f" (in the paper: {theirs + 0.0:+.1f} {matrix.metric})" if theirs is not None else "")
     if found.word == "under-trained":
         reasons = [f"{' and '.join(arm for arm in found.rising if found.rising[arm] == why)} {why}" for why in dict.fromkeys(found.rising.values())]
         return f"{what}: **under-trained** ({', '.join(reasons)}): {numbers}; the schedule may have decided"

@@ -53,7 +53,7 @@ class Recipe:
     weights: str | None = None
     """file with the ImageNet weights of the backbone (.pth or .safetensors); default: an installed package or timm's hub"""
     policy: Policy = "S1"
-    """augmentation policy, for teacher and student alike (paper.md 1.9: S1 flip and jitter .. S4 RandAugment and large jitter)"""
+    """augmentation policy, for teacher and student alike (Zoph et al. 2020: S1 flip and jitter .. S4 RandAugment and large jitter)"""
     magnitude: float = 10.0
     """RandAugment magnitude, 0 to 10 (paper: 10 for all models); only S4 uses it"""
     randaugment_ops: int = 2

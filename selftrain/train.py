@@ -257,7 +257,7 @@ def check_batch(name: str, batch: int, recipe: Recipe, processes: int) -> None:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up from 1 % of the peak over `warmup_steps`, then cosine to zero (paper.md 1.10: 0.0032 -> 0.32 over 1000 steps)."""
+    """Linear warm-up from 1 % of the peak over `warmup_steps`, then cosine to zero (Zoph et al. 2020: 0.0032 -> 0.32 over 1000 steps)."""
     peak, warmup = recipe.peak_lr(), recipe.warmup_steps
     if step < warmup:
         return peak * (0.01 + 0.99 * step / warmup)

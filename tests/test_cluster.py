@@ -103,7 +103,7 @@ def slurm(tmp_path_factory, monkeypatch):
 
 
 def test_a_study_on_slurm_runs_to_its_end_with_a_job_killed_and_requeued(slurm, tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--steps", "60",
+    command = [sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "1", "--steps", "60",
                "--eval-every", "20", "--save-every", "1000", *TINY, "--records", "records", "--on", "slurm", "--slurm.cpus", "1", "--slurm.hours", "0.5"]
 
     def call(*more: str) -> str:
@@ -119,21 +119,25 @@ def test_a_study_on_slurm_runs_to_its_end_with_a_job_killed_and_requeued(slurm, 
         return "\n".join([queue(), *(f"{log}:\n{log.read_text()[-1500:]}" for log in logs)])
 
     out = call()
-    assert "3 jobs submitted" in out and out.count("accelerate launch") == 3
-    assert "0 jobs submitted, 3 queued" in call()  # they are queued: nothing is submitted twice
+    assert "6 jobs submitted" in out and out.count("accelerate launch") == 6
+    assert "0 jobs submitted, 6 queued" in call()  # they are queued: nothing is submitted twice
+    assert "queued" in call("--dry-run")
     supervised = json.loads((tmp_path / "runs/study/study/jobs.json").read_text())
+    assert sorted(job.partition("_")[2] for job in supervised.values()) == ["0", "0", "0", "1", "1", "1"]  # three arrays of two tasks
     job = next(job for node, job in supervised.items() if node.startswith("supervised"))
-    wait_for(lambda: any(tmp_path.glob("runs/cells/*/sources.json")), 120, everything)  # training has begun
+    cell = next(node for node, j in supervised.items() if j == job).removeprefix("supervised-")
+    wait_for(lambda: (tmp_path / "runs" / "cells" / cell / "sources.json").exists(), 120, everything)  # training has begun
     subprocess.run(["scancel", "--signal=USR2", job], check=True)                       # as Slurm does before a preemption or the end of a job's hours
-    wait_for(lambda: any(tmp_path.glob("runs/cells/*/last.pt")) or any(tmp_path.glob("runs/cells/*/record.json")), 90, everything)
-    wait_for(lambda: not queue().strip(), 400, everything)
-    log = next((tmp_path / "runs/study/study/logs").glob("supervised-*.log")).read_text()
+    wait_for(lambda: not queue().strip(), 500, everything)
+    log = (tmp_path / "runs" / "study" / "study" / "logs" / f"supervised-{cell}.log").read_text()
     assert "stopped as told" in log and "goes on from its checkpoint" in log, everything()
     assert "Requeued job" in "".join(file.read_text() for file in (tmp_path / "runs/study/study/jobs").iterdir() if file.suffix in (".err", ".out"))
-    assert "3 done" in call("--dry-run")
+    assert "6 done" in call("--dry-run")
     assert "0 jobs submitted" in call()
     records = {file.name: json.loads(file.read_text()) for file in (tmp_path / "records" / "study").iterdir()}
-    assert sorted(records) == ["random-S1-f1-s0.json", "random-self-training-S1-f1-s0.json"]
+    assert sorted(records) == [f"random{student}-S1-f1-s{seed}.json" for student in ("", "-self-training") for seed in (0, 1)]
+    for seed in (0, 1):  # each task of an array waited for its own of the one before
+        assert records[f"random-self-training-S1-f1-s{seed}.json"]["pseudo_labels"]["teacher"] == records[f"random-S1-f1-s{seed}.json"]["hashes"]["final"]
     assert [p["step"] for p in records["random-S1-f1-s0.json"]["curve"]] == [20, 40, 60]
 
 

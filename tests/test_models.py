@@ -225,7 +225,7 @@ def test_heads_start_at_one_percent_and_norm_each_level_by_itself():
 
 
 def test_paper_recipe_builds_efficientnet_b7_at_640():
-    """paper.md 6.3 (channels), 7 (66.35 M parameters with the classifier of 2.56 M), 1.10 (P3-P7, 9 anchors)."""
+    """EfficientNet-B7's channels, 66.35 M parameters with the classifier of 2.56 M; P3-P7, 9 anchors."""
     recipe = COCO["paper"]()
     assert (recipe.optimizer, recipe.lr, recipe.batch_size, recipe.weight_decay, recipe.warmup_steps) == ("sgd", 0.32, 256, 1e-4, 1000)
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""NAS-FPN against the table of paper.md 6.1, node by node; the segmenter's shapes, gradients and the paper's sizes."""
+"""NAS-FPN against the table of the official code, node by node; the segmenter's shapes, gradients and the paper's sizes."""
 
 import math
 
@@ -289,7 +289,7 @@ def test_gradient_reaches_every_parameter(separable):
 
 @pytest.mark.parametrize("name, millions, billions", [("tf_efficientnet_b7", 71, 60), ("tf_efficientnet_l2", 485, 229)])
 def test_parameters_and_multiply_adds_are_the_papers(name, millions, billions):
-    """paper.md 1.6: 60B and 71M, 229B and 485M, at 512 px with 21 classes.
+    """Zoph et al. 2020, Table 6: 60B and 71M, 229B and 485M, at 512 px with 21 classes.
 
     Both count the whole classification network, its last 1x1 convolution and its classifier of 1000 classes included, which segmentation
     does not use: without them there would be 67M and 472M parameters.  The tables print whole millions, cut.  The multiply-adds here are

@@ -94,7 +94,7 @@ def trainer(engine, folder, r, *levels, task=None, key="cell"):
 
 
 def test_learning_rate_is_the_papers():
-    """paper.md 1.10: 0.0032 -> 0.32 over 1000 steps at a batch of 256, then cosine to zero; linear in the batch."""
+    """Zoph et al. 2020: 0.0032 -> 0.32 over 1000 steps at a batch of 256, then cosine to zero; linear in the batch."""
     paper = COCO["paper"]()
     assert learning_rate(paper, 0) == pytest.approx(0.0032) and learning_rate(paper, 1000) == pytest.approx(0.32)
     assert learning_rate(paper, 500) == pytest.approx((0.0032 + 0.32) / 2)

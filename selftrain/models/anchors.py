@@ -40,7 +40,7 @@ def match(anchors: Tensor, boxes: Tensor, valid: Tensor, ignore: Tensor, thresho
     """(B, A) index of the object an anchor answers for, or BACKGROUND, or IGNORED.
 
     anchors (A, 4); boxes (B, M, 4) padded; valid (B, M) marks real objects; ignore (B, M) marks regions that are neither object
-    nor background (crowds, uncertain pseudo-labels).  Official rule (paper.md 2.2): IoU >= 0.5 to the best object, no ignore
+    nor background (crowds, uncertain pseudo-labels).  Official rule: IoU >= 0.5 to the best object, no ignore
     band, and every object claims its best anchor whatever the IoU.  A background anchor whose area lies to half or more inside
     an ignore region is IGNORED, as COCO's evaluation treats detections in crowds.
     `budget` bounds the elements of one IoU matrix; images are taken in groups that fit.

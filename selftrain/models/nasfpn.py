@@ -1,4 +1,4 @@
-"""NAS-FPN (Ghiasi et al. 2019) as the official TensorFlow code builds it (paper.md 6.1).
+"""NAS-FPN (Ghiasi et al. 2019) as the official TensorFlow code builds it.
 
 Five feature maps, P3..P7, go through the same small graph, the cell, several times over; every time with weights of its own.
 """

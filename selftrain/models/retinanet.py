@@ -1,4 +1,4 @@
-"""RetinaNet (Lin et al. 2017) with the official TensorFlow constants (paper.md 2.2), vectorised over the batch.
+"""RetinaNet (Lin et al. 2017) with the official TensorFlow constants, vectorised over the batch.
 
 Shapes: B images, A anchors over all levels (9 a position), K classes, M objects an image at most (padded).
 """

@@ -1,4 +1,4 @@
-"""Semantic segmentation on a feature pyramid: its levels summed at stride 4, then a few convolutions (paper.md 1.10).
+"""Semantic segmentation on a feature pyramid: its levels summed at stride 4, then a few convolutions.
 
 Shapes: B images, K classes.
 """

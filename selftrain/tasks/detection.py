@@ -52,7 +52,7 @@ class DetectionRecipe(Recipe):
     anchor_scale: float = 4.0
     """anchor side over stride (official: 4)"""
 
-    # ---- losses (official constants, paper.md 2.2) -----------------------------------------------------------------------------
+    # ---- losses (official constants) --------------------------------------------------------------------------------------------
     focal_alpha: float = 0.25
     """focal loss: weight of objects against background"""
     focal_gamma: float = 1.5
