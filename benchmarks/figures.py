@@ -88,29 +88,25 @@ def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y:
 
 
 def _bars(axes: Axes, places: list[float], estimates: list[Estimate | None], **look) -> None:
-    """Means with their intervals; where nothing ran, nothing."""
+    """Means with their intervals; of one seed no interval (it is nan), where nothing ran nothing."""
     there = [(x, e) for x, e in zip(places, estimates) if e is not None]
     if there:
-        axes.errorbar([x for x, _ in there], [e.mean for _, e in there], yerr=[0.0 if e.n < 2 else e.half for _, e in there], **look)
+        axes.errorbar([x for x, _ in there], [e.mean for _, e in there], yerr=[e.half for _, e in there], **look)
 
 
-# ---- figures: each takes the study and gives a figure, or None where its records do not allow one ------------------------------------
+# ---- figures: each takes a study whose records allow it, which `figure_names` tells -------------------------------------------------
 
 
-def policies(matrix: Matrix) -> Figure | None:
+def policies(matrix: Matrix) -> Figure:
     """Figure 1, left: what each arm gains over the random start, by policy, all labels."""
     fraction, names = matrix.fractions[-1], matrix.policies
-    if len(names) < 2:
-        return None
     return _gain(matrix, [(policy, fraction) for policy in names], names, f"augmentation policy, {100 * fraction:g} % of the labels", "Figure 1, left")
 
 
-def fractions(matrix: Matrix) -> Figure | None:
+def fractions(matrix: Matrix) -> Figure:
     """Figure 1, right: the same by label fraction, under the strongest policy."""
     policy = matrix.policies[-1]
     there = [f for f in matrix.fractions if matrix.at("random", policy, f)]
-    if len(there) < 2:
-        return None
     return _gain(matrix, [(policy, f) for f in there], [f"{100 * f:g} %" for f in there], f"share of the labels, {policy}", "Figure 1, right")
 
 
@@ -159,12 +155,10 @@ def cost(matrix: Matrix) -> Figure:
     return _panels(matrix.places(), draw, "images seen, the teacher's included", f"{matrix.metric} (val split)")
 
 
-def labels(matrix: Matrix) -> Figure | None:
+def labels(matrix: Matrix) -> Figure:
     """Score against the number of labelled images, on a logarithmic axis."""
     policy = matrix.policies[-1]
     there = [f for f in matrix.fractions if any(matrix.at(arm, policy, f) for arm in matrix.arms)]
-    if len(there) < 2:
-        return None
     figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
     for arm in matrix.arms:
         mine = [f for f in there if matrix.at(arm, policy, f)]
@@ -181,7 +175,7 @@ def labels(matrix: Matrix) -> Figure | None:
     return figure
 
 
-def quality(matrix: Matrix) -> Figure | None:
+def quality(matrix: Matrix) -> Figure:
     """Precision and recall of the teachers' labels against the pool's hidden ones, by threshold: mean and range over seeds."""
     places = [place for place in matrix.places() if any(_by_threshold(matrix, arm, place) for arm in matrix.arms)]
 
@@ -195,14 +189,14 @@ def quality(matrix: Matrix) -> Figure | None:
                 start = arm.partition(" + ")[0]
                 axes.plot(thresholds, values.mean(0), linewidth=1.2, **look(start) | {"linestyle": line, "label": f"{start} teacher: {what}"})
                 axes.fill_between(thresholds, values.min(0), values.max(0), color=look(start)["color"], alpha=0.12, linewidth=0)
-    return _panels(places, draw, "least score of a pseudo-label", "share", ylim=(0, 1), xlim=(0, 1)) if places else None
+    return _panels(places, draw, "least score of a pseudo-label", "share", ylim=(0, 1), xlim=(0, 1))
 
 
 def _by_threshold(matrix: Matrix, arm: str, place: tuple) -> list[list[dict]]:
     return [r["pseudo_labels"]["by_threshold"] for r in matrix.at(arm, *place).values() if r["round"] == 1 and "by_threshold" in (r["pseudo_labels"] or {})]
 
 
-FIGURES: dict[str, Callable[[Matrix], Figure | None]] = {
+FIGURES: dict[str, Callable[[Matrix], Figure]] = {
     "policies": policies, "fractions": fractions, "curves": curves, "cost": cost, "labels": labels, "quality": quality, "gallery": draw_gallery}
 
 
