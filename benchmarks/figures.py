@@ -2,8 +2,8 @@
 
     python benchmarks/figures.py                               results/records/STUDY/*.json -> results/figures/STUDY-*.png and *.svg
 
-Readable in grey and by colour-blind people: Okabe and Ito's colours and markers tell the starts apart, dashed lines and hollow markers the students.  Intervals are 95 % (Student's t),
-over seeds; what the paper published is dashed and grey.
+Readable in grey and by colour-blind people: Okabe and Ito's colours and markers tell the starts apart, dashed lines and hollow markers the students.  Bars are 95 % intervals
+(Student's t) over seeds, bands along a curve the seeds' range; what the paper published is dashed and grey.  † at a place: an arm shown there had not flattened.
 """
 
 import argparse
@@ -39,8 +39,8 @@ plt.rcParams |= {"svg.hashsalt": "selftrain", "svg.fonttype": "path", "font.fami
 def look(arm: str) -> dict:
     """Colour, marker and line of an arm, the same in every figure."""
     colour, marker = COLOURS.get(arm.partition(" + ")[0], OTHER)
-    student = "self-training" in arm
-    return dict(color=colour, marker=marker, linestyle="--" if student else "-", markerfacecolor="white" if student else colour, markersize=4, label=arm)
+    student, again = "self-training" in arm, arm.rpartition(" ")[2].startswith("x")  # a student's student: `imagenet + self-training x2`
+    return dict(color=colour, marker=marker, linestyle="-." if again else "--" if student else "-", markerfacecolor="white" if student else colour, markersize=4, label=arm)
 
 
 def draw_curves(records: list[dict], title: str, path: Path) -> None:
@@ -53,7 +53,7 @@ def draw_curves(records: list[dict], title: str, path: Path) -> None:
              title=f"{title}: {records[0]['labelled_images']} labelled images, {records[0]['settings']['policy']}".replace(", test split", ""))
     axes.title.set_fontsize(10)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, title="band: range over seeds" if len({r["settings"]["seed"] for r in records}) > 1 else None, title_fontsize=8)
     figure.savefig(path)
     plt.close(figure)
 
@@ -83,15 +83,16 @@ def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y:
         axes.set(xlabel=x if n + columns >= len(places) else "", ylabel=y if n % columns == 0 else "")
         axes.grid(alpha=0.3)
     handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(columns, len(handles)), frameon=False, fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(columns, len(handles)), frameon=False, fontsize=8,
+                  title="mean over seeds, their range as a band", title_fontsize=8)
     return figure
 
 
 def _bars(axes: Axes, places: list[float], estimates: list[Estimate | None], **look) -> None:
-    """Means with their intervals; of one seed no interval (it is nan), where nothing ran nothing."""
-    there = [(x, e) for x, e in zip(places, estimates) if e is not None]
-    if there:
-        axes.errorbar([x for x, _ in there], [e.mean for _, e in there], yerr=[e.half for _, e in there], **look)
+    """Means with their intervals; of one seed no interval (it is nan), where nothing ran nothing, and no line across it."""
+    if any(estimates):
+        mean, half = zip(*((e.mean, e.half) if e else (np.nan, np.nan) for e in estimates))
+        axes.errorbar(places, mean, yerr=half, **look)
 
 
 # ---- figures: each takes a study whose records allow it, which `figure_names` tells -------------------------------------------------
@@ -114,25 +115,32 @@ def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], lab
     figure, axes = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
     shown = [arm for arm in matrix.arms if arm != "random"]
     shift = np.linspace(-0.12, 0.12, len(shown)) if len(shown) > 1 else [0.0]
+    counts: set[int] = set()
     for k, arm in enumerate(shown):
         gains = [Estimate.of(matrix.differences(arm, "random", *place)) for place in places]
+        counts |= {gain.n for gain in gains if gain}
         _bars(axes, [x + shift[k] for x in range(len(places))], gains, capsize=3, **look(arm))
         paper = [(published(matrix.task, arm, *place), published(matrix.task, "random", *place)) for place in places]
-        points = [(x + shift[k], a.value - b.value) for x, (a, b) in enumerate(paper) if a and b]
+        points = [(x + shift[k], a - b) for x, (a, b) in enumerate(paper) if a and b]
         if points:
-            hollow = look(arm)["markerfacecolor"] == "white"
-            axes.plot(*zip(*points), label=f"{arm}, published", marker=look(arm)["marker"], markerfacecolor="white" if hollow else "0.45", **PAPER)
+            hollow, unsure = look(arm)["markerfacecolor"] == "white", any(gain.mark != "read" for _, gain in points)
+            axes.plot([x for x, _ in points], [gain.value for _, gain in points], label=f"{arm}, published{' (≈ or not checked)' if unsure else ''}",
+                      marker=look(arm)["marker"], markerfacecolor="white" if hollow else "0.45", **PAPER)
     axes.axhline(0, color="0.2", linewidth=0.8)
-    axes.set_xticks(range(len(places)), names)
-    axes.set(xlabel=label, ylabel=f"Δ{matrix.metric} to the random start", title=f"{title}: {matrix.name}, n = {_seeds(matrix, places)}")
+    axes.set_xticks(range(len(places)), [name + _dagger(matrix, ["random", *shown], place) for name, place in zip(names, places)])
+    axes.set(xlabel=f"{label} († a curve had not flattened)", ylabel=f"Δ{matrix.metric} to the random start", title=f"{title}: {matrix.name}, n = {_seeds(counts)}")
     axes.grid(alpha=0.3, axis="y")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
 
 
-def _seeds(matrix: Matrix, places: list[tuple[str, float]]) -> str:
-    counts = sorted({len(matrix.at(arm, *place)) for arm in matrix.arms for place in places} - {0}) or [0]
-    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + f" {'seed' if counts[-1] == 1 else 'seeds'} a point"
+def _dagger(matrix: Matrix, arms: list[str], place: tuple[str, float]) -> str:
+    return " †" if any(matrix.rising(arm, *place) for arm in arms) else ""
+
+
+def _seeds(counts: set[int]) -> str:
+    most = max(counts, default=0)
+    return " to ".join(map(str, dict.fromkeys((min(counts, default=0), most)))) + f" {'seed' if most == 1 else 'seeds'} a point"
 
 
 def curves(matrix: Matrix) -> Figure:
@@ -159,16 +167,14 @@ def labels(matrix: Matrix) -> Figure:
     """Score against the number of labelled images, on a logarithmic axis."""
     policy = matrix.policies[-1]
     there = [f for f in matrix.fractions if any(matrix.at(arm, policy, f) for arm in matrix.arms)]
+    images = {r["settings"]["fraction"]: r["labelled_images"] for r in matrix.records}
     figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
     for arm in matrix.arms:
-        mine = [f for f in there if matrix.at(arm, policy, f)]
-        counts = [next(iter(matrix.at(arm, policy, f).values()))["labelled_images"] for f in mine]
-        _bars(axes, counts, [matrix.score(arm, policy, f) for f in mine], capsize=3, **look(arm))
-    ticks = sorted({r["labelled_images"] for r in matrix.records if r["settings"]["policy"] == policy})
+        _bars(axes, [images[f] for f in there], [matrix.score(arm, policy, f) for f in there], capsize=3, **look(arm))
     axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{t:,}" for t in ticks], minor=False)
+    axes.set_xticks([images[f] for f in there], [f"{images[f]:,}" + _dagger(matrix, matrix.arms, (policy, f)) for f in there], minor=False)
     axes.minorticks_off()
-    axes.set(xlabel="labelled images (logarithmic)", ylabel=f"{matrix.metric} ({matrix.records[0]['split']} split)", ylim=(0, None),
+    axes.set(xlabel="labelled images, logarithmic († a curve had not flattened)", ylabel=f"{matrix.metric} ({matrix.records[0]['split']} split)", ylim=(0, None),
              title=f"Accuracy against labels: {matrix.name}, {policy}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=7)

@@ -1,6 +1,7 @@
 """The records of a study, by policy, fraction, arm and seed, and what is said of several seeds: means, paired differences, intervals."""
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from selftrain.errors import UserError
-from selftrain.record import arms, flattened
+from selftrain.record import arms, flattened, last_quarter
 
 NOT_THERE = "–"
 
@@ -58,13 +59,16 @@ def check_alike(records: list[dict]) -> None:
 
 
 def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
-    """(images, seconds) of a cell and of its teachers."""
+    """(images, seconds) of a cell and of its teachers.  Raises ValueError where a teacher's record is not there: the cost would look too low."""
     images, seconds = record["images"], record["measured"]["seconds"]
     labels = record["pseudo_labels"]
-    if labels and labels["teacher_cell"] in by_key:
-        more = bill(by_key[labels["teacher_cell"]], by_key)
-        return images + more[0], seconds + more[1]
-    return images, seconds
+    if not labels:
+        return images, seconds
+    if labels["teacher_cell"] not in by_key:
+        raise ValueError(f"{record['arm']}, {record['settings']['policy']}, {record['settings']['fraction']:g}, seed {record['settings']['seed']}: "
+                         f"the record of its teacher (cell {labels['teacher_cell']}) is missing")
+    more = bill(by_key[labels["teacher_cell"]], by_key)
+    return images + more[0], seconds + more[1]
 
 
 def kind(r: dict) -> str:
@@ -73,18 +77,28 @@ def kind(r: dict) -> str:
 
 
 class Matrix:
-    """One study's records.  Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed."""
+    """One study's records.
+
+    Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed, where two have one place, where a student's
+    teacher is missing, and where a score is not a number.
+    """
 
     def __init__(self, name: str, records: list[dict]):
         self.name, self.records = name, records
         self.task, self.metric = records[0]["task"], records[0]["metric"]
         self.by_key = {r["key"]: r for r in records}
         self.by_place: dict[tuple, dict[int, dict]] = {}
+        self.longer: dict[tuple, dict[int, dict]] = {}  # the same of supervised arms of other studies, for as many images as a self-trained arm: see `find_longer`
         for r in records:
-            s = r["settings"]
-            self.by_place.setdefault((r["arm"], s["policy"], s["fraction"], kind(r)), {})[s["seed"]] = r
-        for policy, fraction, labels in dict.fromkeys(key[1:] for key in self.by_place):
-            check_alike([r for key, found in self.by_place.items() if key[1:] == (policy, fraction, labels) for r in found.values()])
+            seeds, seed = self.by_place.setdefault(place(r), {}), r["settings"]["seed"]
+            if seed in seeds:
+                raise ValueError(f"two records of one place: {place(r)}, seed {seed}")
+            if not all(math.isfinite(r["metrics"][name]) for name in self.metrics):
+                raise ValueError(f"a score of {place(r)}, seed {seed}, is not a number")
+            seeds[seed] = r
+            bill(r, self.by_key)
+        for at in self.places():
+            check_alike([r for arm in self.arms for r in self.at(arm, *at).values()])
 
     @cached_property
     def kinds(self) -> list[str]:
@@ -117,7 +131,8 @@ class Matrix:
     def at(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> dict[int, dict]:
         """Records by seed; of a supervised arm those of the human labels, whatever the pool."""
         labels = labels or self.kinds[0]
-        return self.by_place.get((arm, policy, fraction, labels if "self-training" in arm else labels.partition("+")[0]), {})
+        key = arm, policy, fraction, labels if "self-training" in arm else labels.partition("+")[0]
+        return self.by_place.get(key) or self.longer.get(key, {})
 
     def score(self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> Estimate | None:
         return Estimate.of([r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()])
@@ -127,14 +142,52 @@ class Matrix:
         mine, theirs = self.at(arm, policy, fraction, labels), self.at(base, policy, fraction, labels)
         return [mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric] for seed in sorted(mine.keys() & theirs.keys())]
 
-    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> str | None:
-        """Why it cannot be said to have flattened, if one of its seeds cannot; judged by the curve itself."""
-        flat = [flattened(r["curve"], self.metric) for r in self.at(arm, policy, fraction, labels).values()]
-        return "still rising" if False in flat else "too few points to tell" if None in flat else None
+    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None, beside: str | None = None) -> str | None:
+        """Why it cannot be said to have flattened, if one of its seeds cannot; judged by the curve itself.  `beside`: of the seeds that this arm has too."""
+        seeds = self.at(beside or arm, policy, fraction, labels).keys()
+        reasons = [why_not_flat(r["curve"], self.metric) for seed, r in self.at(arm, policy, fraction, labels).items() if seed in seeds]
+        return next((why for why in ("still rising", "fell at the end", "learned nothing", "too few points to tell") if why in reasons), None)
+
+    def under_trained(self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None) -> bool:
+        """Whether the schedule may have decided between two arms."""
+        return any(self.rising(each, policy, fraction, labels, other) for each, other in ((arm, base), (base, arm)))
 
     def places(self) -> list[tuple[str, float, str]]:
         """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""
         return sorted({key[1:] for key in self.by_place}, key=lambda key: (-key[1], key[0], key[2]))
+
+
+def place(r: dict) -> tuple[str, str, float, str]:
+    """(arm, policy, fraction, kind of labels)."""
+    return r["arm"], r["settings"]["policy"], r["settings"]["fraction"], kind(r)
+
+
+def why_not_flat(curve: list[dict], metric: str) -> str | None:
+    if flattened(curve, metric):
+        return None
+    if (gain := last_quarter(curve, metric)) is None:
+        return "learned nothing" if curve[-1][metric] <= 0 else "too few points to tell"
+    return "still rising" if gain > 0 else "fell at the end"
+
+
+def find_longer(matrix: Matrix, others: list[Matrix]) -> None:
+    """Take supervised arms of other studies that differ from this one's in nothing but the steps, and saw as many images as a self-trained arm and its teacher.
+
+    They are what self-training is to be compared with at equal cost; their arm is called `imagenet, 3x steps`.
+    """
+    costs = {(r["settings"]["policy"], r["settings"]["fraction"], r["labels"], bill(r, matrix.by_key)[0]) for r in matrix.records if r["round"]}
+    for long in (r for other in others for r in other.records if r["round"] == 0):
+        arm, *at = place(long)
+        seed = long["settings"]["seed"]
+        short = matrix.by_place.get((arm, *at), {}).get(seed)
+        if short and (*at, long["images"]) in costs and long["images"] > short["images"] and _but_steps(long) == _but_steps(short):
+            name = f"{arm}, {long['images'] / short['images']:g}x steps"
+            matrix.longer.setdefault((name, *at), {})[seed] = long
+
+
+def _but_steps(r: dict) -> dict:
+    settings = {name: value for name, value in r["settings"].items() if name != "steps"}
+    return {"settings": settings, "labels": r["labels"], **{name: r["hashes"][name] for name in ("data", "train", "val", "test", "weights")}}
 
 
 def read_studies(folder: Path) -> list[Matrix]:
@@ -149,4 +202,6 @@ def read_studies(folder: Path) -> list[Matrix]:
                 raise UserError(f"{sub}: {error}") from error
     if not found:
         raise UserError(f"{folder}: no records there; python benchmarks/study.py makes them")
+    for matrix in found:
+        find_longer(matrix, [other for other in found if other is not matrix])
     return found

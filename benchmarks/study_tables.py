@@ -15,6 +15,8 @@ from selftrain.record import steps_to
 
 LEGEND = "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened, or has too few points to tell; [ ] published, on the paper's own data and network: ≈ read off a figure, (r) not checked against its table"
 
+DAGGER = "† one of the two had not flattened: the schedule may have decided"
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -49,7 +51,7 @@ class Sheet:
 
 def _tex(text: str) -> str:
     for plain, command in (("\\", r"\textbackslash "), ("%", r"\%"), ("&", r"\&"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), ("†", r"$^\dagger$"), ("Δ", r"$\Delta$"),
-                           ("≈", r"$\approx$"), ("–", "--")):
+                           ("≈", r"$\approx$"), ("≤", r"$\leq$"), ("≥", r"$\geq$"), ("–", "--")):
         text = text.replace(plain, command)
     return text
 
@@ -77,9 +79,9 @@ def sheets(matrix: Matrix) -> list[Sheet]:
     return found + [_cost(matrix), _steps(matrix), _gains(matrix)]
 
 
-def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None, paper_labels: str | None = None) -> tuple[str, dict]:
+def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None) -> tuple[str, dict]:
     """(what is printed, its numbers)."""
-    score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, paper_labels or labels or matrix.kinds[0])
+    score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, labels or matrix.kinds[0])
     text = "" if score is None else f"{score.show(matrix.digits)}{' †' if matrix.rising(arm, policy, fraction, labels) else ''}, n {score.n}"
     row = {"arm": arm, "policy": policy, "fraction": fraction, "labels": labels or matrix.kinds[0], "metric": matrix.metric,
            **_numbers(score), "flattened": "" if score is None else matrix.rising(arm, policy, fraction, labels) is None,
@@ -106,7 +108,7 @@ def _table8(matrix: Matrix) -> Sheet:
     for start in (s for s in matrix.starts if s != "random"):
         for policy in matrix.policies:
             cells = [_cell(matrix, start, policy, 1.0, "train"), _cell(matrix, start, policy, 1.0, "train_aug"),
-                     _cell(matrix, f"{start} + self-training", policy, 1.0, "train+pseudo_aug", "train")]
+                     _cell(matrix, f"{start} + self-training", policy, 1.0, "train+pseudo_aug")]
             rows.append([f"{start}, {policy}", *(text for text, _ in cells)])
             numbers += [row for _, row in cells]
     return Sheet("table8", f"Table 8: labels of the aug photos against pseudo-labels of them ({matrix.metric})",
@@ -145,25 +147,34 @@ def _steps(matrix: Matrix) -> Sheet:
             ratios, reached = [], []
             for seed in sorted(mine.keys() & base.keys()):
                 target = base[seed]["curve"][-1][matrix.metric]
+                if target <= 0:
+                    continue  # a random arm that learned nothing is reached before the first step
                 theirs, ours = (steps_to(r["curve"], matrix.metric, target) for r in (base[seed], mine[seed]))
                 reached.append((theirs, ours))
                 if ours is not None:
-                    ratios.append(theirs / ours)
+                    ratios.append((theirs / ours, "≥ " if ours == mine[seed]["curve"][0]["step"] else ""))
             if not reached:
                 continue
-            span = " to ".join(f"{x:.1f}x" for x in dict.fromkeys((min(ratios), max(ratios)))) if ratios else "not reached"
-            shown = [_range([pair[k] for pair in reached]) for k in (0, 1)]
-            rows.append([f"{title}: {start}", shown[0], shown[1], span + (f" ({len(reached) - len(ratios)} of {len(reached)} not)" if ratios and len(ratios) < len(reached) else ""),
-                         str(len(reached))])
-            numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "steps_random": a, "steps": b or ""} for a, b in reached]
+            span = " to ".join(dict.fromkeys(f"{least}{x:.1f}x" for x, least in (min(ratios), max(ratios)))) if ratios else "not reached"
+            first = next(iter(mine.values()))["curve"][0]["step"]
+            rows.append([title + _dagger(matrix, start, "random", policy, fraction, labels) + f": {start}", steps_range([a for a, _ in reached], first),
+                         steps_range([b for _, b in reached], first),
+                         span + (f" ({len(reached) - len(ratios)} of {len(reached)} not)" if ratios and len(ratios) < len(reached) else ""), str(len(reached))])
+            numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "steps_random": a, "steps": b or "", "first_evaluated": first}
+                        for a, b in reached]
     return Sheet("steps", f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training [published: {SPEED_UP[0]:g}x to {SPEED_UP[1]:g}x]",
-                 ["start", "random", "this start", "speed-up", "n"], rows, "first evaluated step of the curve on the val split, smallest to largest over seeds; never an interpolation",
-                 numbers)
+                 ["start", "random", "this start", "speed-up", "n"], rows, "first evaluated step of the curve on the val split, smallest to largest over seeds, never an interpolation; "
+                 f"≤ it was there when first looked at, so that the speed-up is at least so much; {DAGGER}", numbers)
 
 
-def _range(steps: list[int | None]) -> str:
+def _dagger(matrix: Matrix, *place) -> str:
+    return " †" if matrix.under_trained(*place) else ""
+
+
+def steps_range(steps: list[int | None], first: int) -> str:
+    """`100 to 300`; `≤ 100` of the first step that was evaluated."""
     there = [s for s in steps if s is not None]
-    return " to ".join(f"{s:,}" for s in dict.fromkeys((min(there), max(there)))) if there else "not reached"
+    return " to ".join(f"{'≤ ' if s == first else ''}{s:,}" for s in dict.fromkeys((min(there), max(there)))) if there else "not reached"
 
 
 def _gains(matrix: Matrix) -> Sheet:
@@ -174,9 +185,9 @@ def _gains(matrix: Matrix) -> Sheet:
             gains = [Estimate.of(matrix.differences(start, "random", policy, fraction, metric, labels)) for metric in matrix.metrics]
             if gains[0] is None:
                 continue
-            rows.append([f"{title}: {start}", *(gain.show(matrix.digits, "+") for gain in gains), str(gains[0].n)])
+            rows.append([title + _dagger(matrix, start, "random", policy, fraction, labels) + f": {start}", *(gain.show(matrix.digits, "+") for gain in gains), str(gains[0].n)])
             numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "metric": metric, **_numbers(gain)}
                         for metric, gain in zip(matrix.metrics, gains)]
     he = "; ".join(f"{net}: " + ", ".join(f"{metric} {-value:+.1f}" for metric, value in found.items()) for net, found in HE_GAINS.items())
-    note = "paired by seed, mean ± half width of the 95 % interval" + (f"; published by He et al. 2018, converged: {he}" if matrix.task == "coco" else "")
+    note = f"paired by seed, mean ± half width of the 95 % interval; {DAGGER}" + (f"; published by He et al. 2018, converged: {he}" if matrix.task == "coco" else "")
     return Sheet("gains", "What pre-training adds to the random start, by metric", ["start", *(f"Δ{metric}" for metric in matrix.metrics), "n"], rows, note, numbers)

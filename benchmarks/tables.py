@@ -22,7 +22,7 @@ from selftrain.errors import UserError
 from selftrain.files import write_atomic, write_json
 from selftrain.progress import duration
 from selftrain.record import arms, stale, steps_to
-from study_tables import sheets
+from study_tables import sheets, steps_range
 from verdict import against_paper, verdict
 
 
@@ -47,9 +47,8 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
             if arm != "random":
                 delta = mean_interval([r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], digits, "+")
             steps = [steps_to(r["curve"], metric, base["curve"][-1][metric]) for r, base in pairs]
-            there = [s for s in steps if s is not None]
-            reached = " to ".join(f"{s:,}" for s in dict.fromkeys((min(there), max(there)))) if there else "not reached"
-            if there and None in steps:
+            reached = steps_range(steps, mine[0]["curve"][0]["step"])
+            if None in steps and any(steps):
                 reached += f"; {steps.count(None)} of {len(steps)} not"
         bills = [bill(r, by_key) for r in mine]
         rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine], digits) for c in columns), delta, reached, f"{bills[0][0]:,}",

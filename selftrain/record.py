@@ -5,7 +5,7 @@ arm, start, round, origin       row of a table; first weights; 0 supervised, 1 s
 recipe, settings                name; every field that decides the result (policy, fraction, seed, steps ...)
 shapes                          what the generated data set was drawn from; null for other data
 split, metric, metrics          what was scored; the main score; every score, on that split
-curve, flattened                scores on the val split by step; whether the last quarter of the steps brought under 2 % (relative)
+curve, flattened                scores on the val split by step; whether the last quarter of the steps changed them by under 2 % (relative)
 steps, images, labelled_images  of its own training, a teacher's not counted
 labels, protocol                which human labels; which labels and pool, where a data set has several kinds (PASCAL)
 pseudo_labels                   of a student: report, hashes and cell of its teacher, quality by threshold, some examples; else null
@@ -46,14 +46,19 @@ NOT_DECIDING = ("augment/show.py", "selftrain/errors.py", "selftrain/files.py", 
 
 
 def flattened(curve: list[dict], metric: str) -> bool | None:
-    """Whether the curve had flattened: under 2 % relative gain over the last quarter of the steps.  None for under 4 points."""
-    if len(curve) < 4:
-        return None
+    """Whether the curve had flattened: under 2 % relative gain, or loss, over the last quarter of the steps.
+
+    None for under 4 points, and where nothing was learned.  It is said of this schedule: where the learning rate decays to zero a longer one may still go further.
+    """
+    gain = last_quarter(curve, metric)
+    return None if gain is None else abs(gain) < FLAT
+
+
+def last_quarter(curve: list[dict], metric: str) -> float | None:
+    """Relative gain over the last quarter of the steps; None as above."""
     last = curve[-1]
     before = max((p for p in curve if p["step"] <= 0.75 * last["step"]), key=lambda p: p["step"], default=None)
-    if before is None or last[metric] <= 0:
-        return None
-    return (last[metric] - before[metric]) / last[metric] < FLAT
+    return None if len(curve) < 4 or before is None or last[metric] <= 0 else (last[metric] - before[metric]) / last[metric]
 
 
 def arms(records: list[dict]) -> list[str]:
