@@ -91,6 +91,7 @@ class Runner:
 
     def look(self) -> None:
         """Find out what other calls run at this moment."""
+        self.elsewhere = set()
         for node in self.graph.nodes:
             if self.state(node) == "to do":
                 with self.lock(node) as lock:
@@ -109,7 +110,7 @@ class Runner:
         rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
                  "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,
                  "exit_code": self.failed.get(node.id), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
-        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / (1 + len(self.elsewhere)), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
+        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / (1 + counts.get("running elsewhere", 0)), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
 
     def expected(self, node: Node) -> float | None:
         """Seconds, by the images that it sees and the records of nodes of its kind, else of training at all; None before there is any."""
@@ -179,6 +180,7 @@ class Runner:
     def _launch(self, node: Node) -> None:
         self.console.print(f"{node.title}\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True, markup=False)
         self.running, began = node, time.monotonic()
+        self.look()
         self.write()
         process = start(self.graph.command(node), self.log(node))
         try:
@@ -189,6 +191,7 @@ class Runner:
             took = time.monotonic() - began
             self.cells_seconds += took
         self.graph.publish(node)
+        self.look()
         if code == 0 and self.graph.done(node):
             self.console.print(f"  done in {duration(took)}; {self._left()}", highlight=False)
         else:

@@ -30,8 +30,7 @@ class Sheet:
     numbers: list[dict]
 
     def markdown(self) -> str:
-        lines = [f"**{self.title}**", "", "| " + " | ".join(self.header) + " |", "|---|" + "---:|" * (len(self.header) - 1)]
-        return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in self.rows] + ["", f"({self.note})"]) + "\n"
+        return "\n".join([f"**{self.title}**", "", *markdown_rows(self.header, self.rows), "", f"({self.note})"]) + "\n"
 
     def csv(self) -> str:
         columns = list(dict.fromkeys(name for row in self.numbers for name in row))
@@ -47,6 +46,10 @@ class Sheet:
         lines = [r"\begin{table}", rf"\caption{{{_tex(self.title)} ({_tex(self.note)})}}", rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}", r"\hline",
                  row(self.header), r"\hline", *map(row, self.rows), r"\hline", r"\end{tabular}", r"\end{table}"]
         return "\n".join(lines) + "\n"
+
+
+def markdown_rows(header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1), *("| " + " | ".join(row) + " |" for row in rows)]
 
 
 def _tex(text: str) -> str:

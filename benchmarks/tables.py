@@ -22,8 +22,8 @@ from selftrain.errors import UserError
 from selftrain.files import write_atomic, write_json
 from selftrain.progress import duration
 from selftrain.record import arms, stale, steps_to
-from study_tables import sheets, steps_range
-from verdict import against_paper, verdict
+from study_tables import markdown_rows, sheets, steps_range
+from verdict import against_paper, overview, verdict
 
 
 def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -73,9 +73,7 @@ def arms_table(records: list[dict]) -> Table:
 
 
 def arms_markdown(records: list[dict]) -> str:
-    header, rows = arms_rows(records)
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" + "---:|" * (len(header) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+    return "\n".join(markdown_rows(*arms_rows(records))) + "\n"
 
 
 def write_report(records: list[dict], folder: Path) -> None:
@@ -109,6 +107,8 @@ def verdict_markdown(matrix: Matrix) -> str:
              f"{'' if len(codes) == 1 else f'; measured with {len(codes)} versions of the code'}.", ""]
     if against := against_paper(matrix):
         lines += [against, ""]
+    if len(matrix.arms) > 1:
+        lines += [*markdown_rows(*overview(matrix)), ""]
     for place, sentences in verdict(matrix):
         lines += [f"- {place}", *(f"  - {text}" for text in sentences)]
     return "\n".join(lines) + "\n"

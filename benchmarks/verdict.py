@@ -85,11 +85,27 @@ def pairs(matrix: Matrix) -> list[tuple[str, str]]:
     return found + [(arm, start) for start in matrix.starts for arm in matrix.arms if arm.startswith(f"{start} + self-training")]
 
 
-def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: Number | None) -> str:
+def question(arm: str, base: str) -> str:
     if base == "random" and "self-training" not in arm:
-        what = "Pre-training" if arm == "imagenet" else f"Starting from {arm}"
-    else:
-        what = f"Self-training from {base}{arm.removeprefix(f'{base} + self-training')}"
+        return "Pre-training" if arm == "imagenet" else f"Starting from {arm}"
+    return f"Self-training from {base}{arm.removeprefix(f'{base} + self-training')}"
+
+
+def overview(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
+    """The verdict at a glance: (header, rows), a row a policy and fraction, a column a question."""
+    def cell(arm: str, base: str, at: tuple) -> str:
+        found = compare(matrix, arm, base, *at)
+        return "" if found is None else f"{found.word.removesuffix(' either way')}, {round(found.effect.mean, matrix.digits) + 0.0:+.{matrix.digits}f}"
+    return [f"Δ{matrix.metric}", *(question(*pair) for pair in pairs(matrix))], [[name(at), *(cell(*pair, at) for pair in pairs(matrix))] for at in matrix.places()]
+
+
+def name(at: tuple[str, float, str]) -> str:
+    policy, fraction, labels = at
+    return f"{policy}, {100 * fraction:g} % of the labels{'' if labels == 'train' else f', {labels}'}"
+
+
+def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: Number | None) -> str:
+    what = question(arm, base)
     numbers = found.numbers(matrix.metric, matrix.digits) + (f" (by the paper's scores: {theirs.show('+')} {matrix.metric})" if theirs else "")
     if found.word == "under-trained":
         reasons = [f"{' and '.join(arm for arm in found.rising if found.rising[arm] == why)} {why}" for why in dict.fromkeys(found.rising.values())]
@@ -142,12 +158,7 @@ def _images(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str)
 def verdict(matrix: Matrix) -> list[tuple[str, list[str]]]:
     """(policy and fraction, sentences) for every place of the matrix."""
     found = []
-    for policy, fraction, labels in matrix.places():
-        lines = []
-        for arm, base in pairs(matrix):
-            if c := compare(matrix, arm, base, policy, fraction, labels):
-                lines.append(sentence(arm, base, c, matrix, paper(matrix, arm, base, policy, fraction, labels)))
-        lines += choice(matrix, policy, fraction, labels)
-        kind = "" if labels == "train" else f", {labels}"
-        found.append((f"{policy}, {100 * fraction:g} % of the labels{kind}", lines or ["one arm only: nothing to compare"]))
+    for at in matrix.places():
+        lines = [sentence(*pair, c, matrix, paper(matrix, *pair, *at)) for pair in pairs(matrix) if (c := compare(matrix, *pair, *at))]
+        found.append((name(at), lines + choice(matrix, *at) or ["one arm only: nothing to compare"]))
     return found

@@ -14,7 +14,7 @@ from published import SCORES, published
 from records import made_up
 from scipy import stats
 from study_tables import sheets
-from tables import arms_markdown, fill, regenerate
+from tables import arms_markdown, fill, regenerate, verdict_markdown
 from verdict import against_paper, compare, verdict
 
 from selftrain.errors import UserError
@@ -60,6 +60,12 @@ def test_the_verdict_states_effect_interval_test_and_n_in_one_sentence():
     assert "Self-training from imagenet **helps**: +1.0 AP with every one of n = 3 seeds: no spread to test" in text
     assert "At the cost of a supervised run (6,400 images): choose imagenet over random: +5.0 AP" in text
     assert "Pre-training **hurts**: -5.0 AP" in said(study((-4.0, -5.0, -6.0)), "S4, 20 % of the labels")
+
+
+def test_the_verdict_begins_with_itself_at_a_glance():
+    lines = verdict_markdown(study()).splitlines()
+    assert "| ΔAP | Pre-training | Self-training from random | Self-training from imagenet |" in lines
+    assert "| S1, 100 % of the labels | helps, +5.0 | no evidence, +0.0 | helps, +1.0 |" in lines
 
 
 def test_at_the_cost_of_self_training_only_a_supervised_run_of_as_many_images_is_beaten(tmp_path):
