@@ -315,4 +315,5 @@ def test_flattened_means_under_two_percent_over_the_last_quarter():
     assert flattened(curve(10, 20, 30, 30.3), "AP") is True
     assert flattened(curve(10, 20, 29, 30), "AP") is False
     assert flattened(curve(10, 30), "AP") is None
+    assert flattened(curve(10, 60, 60, 20), "AP") is False and flattened(curve(0, 0, 0, 0), "AP") is None  # it fell; it learned nothing
     assert steps_to(curve(10, 20, 30), "AP", 15) == 200 and steps_to(curve(10, 20), "AP", 25) is None
