@@ -75,7 +75,7 @@ def against_paper(matrix: Matrix) -> str | None:
                 (agree if (found.word == "helps") == (theirs.value > 0) else contradict).append(place)
     if not (agree or contradict or open_):
         return None
-    return (f"Of {len(agree) + len(contradict) + open_} comparisons that the paper prints too, {len(agree)} have its sign, {len(contradict)} the other one"
+    return (f"Comparisons that the paper prints too: {len(agree) + len(contradict) + open_}. Of these {len(agree)} have its sign, {len(contradict)} the other one"
             f"{' (' + '; '.join(contradict) + ')' if contradict else ''}, and {open_} are without evidence or under-trained here.")
 
 
@@ -134,6 +134,9 @@ def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[st
                          f"{_images(matrix, rival, policy, fraction, labels):,} images only")
         elif found:
             lines.append(_chosen(matrix, cost, best_student, rival, policy, fraction, labels))
+        told = {(best_student, rival)}
+        own = [(student, long) for student in students for long in longer if student.partition(" + ")[0] == long.partition(",")[0]]
+        lines += [_chosen(matrix, cost, *pair, policy, fraction, labels) for pair in own if pair not in told]
     return lines
 
 
