@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from command import Benchmark
-from matrix import kind
+from matrix import place
 from selftrain import record, rounds, splits
 from selftrain.errors import UserError
 from selftrain.files import file_name, write_json
@@ -111,20 +111,18 @@ class Graph:
                 self.committed[cell.key] = found
 
 
-def place(found: dict) -> tuple:
-    """What tells the places of a study's tables apart."""
-    settings = found["settings"]
-    return found["arm"], settings["policy"], settings["fraction"], settings["seed"], kind(found)
-
-
 def place_of(cell: Cell) -> tuple:
-    """Where a cell's record will stand."""
+    """Where a cell's record will stand: its place in the tables, and its seed."""
     r = cell.recipe
-    return cell.arm, r.policy, r.fraction, r.seed, r.protocol_name if cell.teacher else r.label_source
+    return cell.arm, r.policy, r.fraction, r.protocol_name if cell.teacher else r.label_source, r.seed
+
+
+def place_and_seed(found: dict) -> tuple:
+    return *place(found), found["settings"]["seed"]
 
 
 def record_name(found: dict) -> str:
-    arm, policy, fraction, seed, labels = place(found)
+    arm, policy, fraction, labels, seed = place_and_seed(found)
     return f"{file_name(arm.replace(' + ', '-'))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{fraction:g}-s{seed}.json"
 
 
@@ -206,7 +204,7 @@ def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
     stale = {cell.key: reasons for cell in cells if (reasons := rounds.stale(cell))}
     lines, away, other = [f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale], [], []
     for file, found in read_records(graph.records):
-        cell = by_place.get(place(found)) if "labels" in found else None
+        cell = by_place.get(place_and_seed(found)) if "labels" in found else None
         if cell is None:
             continue  # of another part of the matrix
         reasons = record.stale(found) if found["key"] == cell.key else difference(found, cell)

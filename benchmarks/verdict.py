@@ -134,9 +134,8 @@ def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[st
                          f"{_images(matrix, rival, policy, fraction, labels):,} images only")
         elif found:
             lines.append(_chosen(matrix, cost, best_student, rival, policy, fraction, labels))
-        told = {(best_student, rival)}
         own = [(student, long) for student in students for long in longer if student.partition(" + ")[0] == long.partition(",")[0]]
-        lines += [_chosen(matrix, cost, *pair, policy, fraction, labels) for pair in own if pair not in told]
+        lines += [_chosen(matrix, cost, *pair, policy, fraction, labels) for pair in own if pair != (best_student, rival)]
     return lines
 
 
