@@ -22,7 +22,7 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from gallery import draw_gallery, teachers  # noqa: E402
-from matrix import Estimate, Matrix, bill, read_studies  # noqa: E402
+from matrix import Estimate, Matrix, bill, dagger, place_name, read_studies  # noqa: E402
 from published import published  # noqa: E402
 from selftrain.errors import UserError  # noqa: E402
 from selftrain.files import write_atomic  # noqa: E402
@@ -78,8 +78,7 @@ def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y:
         axes.axis("off")
     for n, (axes, place) in enumerate(zip(panels.flat, places)):
         draw(axes, place)
-        policy, fraction, labels = place
-        axes.set(title=f"{policy}, {100 * fraction:g} %{'' if labels == 'train' else f', {labels}'}", xlim=xlim, ylim=ylim)
+        axes.set(title=place_name(place), xlim=xlim, ylim=ylim)
         axes.set(xlabel=x if n + columns >= len(places) else "", ylabel=y if n % columns == 0 else "")
         axes.grid(alpha=0.3)
     handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
@@ -127,15 +126,11 @@ def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], lab
             axes.plot([x for x, _ in points], [gain.value for _, gain in points], label=f"{arm}, published{' (≈ or not checked)' if unsure else ''}",
                       marker=look(arm)["marker"], markerfacecolor="white" if hollow else "0.45", **PAPER)
     axes.axhline(0, color="0.2", linewidth=0.8)
-    axes.set_xticks(range(len(places)), [name + _dagger(matrix, ["random", *shown], place) for name, place in zip(names, places)])
+    axes.set_xticks(range(len(places)), [name + dagger(any(matrix.under_trained(arm, "random", *place) for arm in shown)) for name, place in zip(names, places)])
     axes.set(xlabel=f"{label} († a curve had not flattened)", ylabel=f"Δ{matrix.metric} to the random start", title=f"{title}: {matrix.name}, n = {_seeds(counts)}")
     axes.grid(alpha=0.3, axis="y")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
-
-
-def _dagger(matrix: Matrix, arms: list[str], place: tuple[str, float]) -> str:
-    return " †" if any(matrix.rising(arm, *place) for arm in arms) else ""
 
 
 def _seeds(counts: set[int]) -> str:
@@ -172,7 +167,7 @@ def labels(matrix: Matrix) -> Figure:
     for arm in matrix.arms:
         _bars(axes, [images[f] for f in there], [matrix.score(arm, policy, f) for f in there], capsize=3, **look(arm))
     axes.set_xscale("log")
-    axes.set_xticks([images[f] for f in there], [f"{images[f]:,}" + _dagger(matrix, matrix.arms, (policy, f)) for f in there], minor=False)
+    axes.set_xticks([images[f] for f in there], [f"{images[f]:,}" + dagger(any(matrix.rising(arm, policy, f) for arm in matrix.arms)) for f in there], minor=False)
     axes.minorticks_off()
     axes.set(xlabel="labelled images, logarithmic († a curve had not flattened)", ylabel=f"{matrix.metric} ({matrix.records[0]['split']} split)", ylim=(0, None),
              title=f"Accuracy against labels: {matrix.name}, {policy}")

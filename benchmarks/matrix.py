@@ -162,6 +162,16 @@ def place(r: dict) -> tuple[str, str, float, str]:
     return r["arm"], r["settings"]["policy"], r["settings"]["fraction"], kind(r)
 
 
+def place_name(at: tuple[str, float, str], of: str = "") -> str:
+    """`S4, 100 %`, and the kind of labels where it is not the usual one."""
+    policy, fraction, labels = at
+    return f"{policy}, {100 * fraction:g} %{of}{'' if labels == 'train' else f', {labels}'}"
+
+
+def dagger(rising: bool | str | None) -> str:
+    return " †" if rising else ""
+
+
 def why_not_flat(curve: list[dict], metric: str) -> str | None:
     if flattened(curve, metric):
         return None

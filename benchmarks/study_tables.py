@@ -8,7 +8,7 @@ import csv
 import io
 from dataclasses import dataclass
 
-from matrix import NOT_THERE, Estimate, Matrix, bill
+from matrix import NOT_THERE, Estimate, Matrix, bill, dagger, place_name
 from published import HE_GAINS, SPEED_UP, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
@@ -85,7 +85,7 @@ def sheets(matrix: Matrix) -> list[Sheet]:
 def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None) -> tuple[str, dict]:
     """(what is printed, its numbers)."""
     score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, labels or matrix.kinds[0])
-    text = "" if score is None else f"{score.show(matrix.digits)}{' †' if matrix.rising(arm, policy, fraction, labels) else ''}, n {score.n}"
+    text = "" if score is None else f"{score.show(matrix.digits)}{dagger(matrix.rising(arm, policy, fraction, labels))}, n {score.n}"
     row = {"arm": arm, "policy": policy, "fraction": fraction, "labels": labels or matrix.kinds[0], "metric": matrix.metric,
            **_numbers(score), "flattened": "" if score is None else matrix.rising(arm, policy, fraction, labels) is None,
            "published": "" if paper is None else paper.value, "source": "" if paper is None else paper.source, "mark": "" if paper is None else paper.mark}
@@ -120,12 +120,12 @@ def _table8(matrix: Matrix) -> Sheet:
 
 def _places(matrix: Matrix):
     for policy, fraction, labels in matrix.places():
-        yield policy, fraction, labels, f"{policy}, {100 * fraction:g} %{'' if labels == 'train' else f', {labels}'}"
+        yield policy, fraction, labels, place_name((policy, fraction, labels))
 
 
 def _cost(matrix: Matrix) -> Sheet:
     rows, numbers = [], []
-    for policy, fraction, labels, title in _places(matrix):
+    for policy, fraction, labels, where in _places(matrix):
         for arm in matrix.arms:
             found = list(matrix.at(arm, policy, fraction, labels).values())
             if not found:
@@ -134,7 +134,7 @@ def _cost(matrix: Matrix) -> Sheet:
             seconds, energy = Estimate.of([s for _, s in bills]), [r["measured"]["energy_kwh"] for r in found]
             memory = max(r["measured"]["peak_memory_gib"] for r in found)
             kwh = NOT_THERE if None in energy else f"{sum(energy) / len(energy):.3f}"
-            rows.append([f"{title}: {arm}", f"{bills[0][0]:,}", duration(seconds.mean), kwh, f"{memory:.1f}", str(len(found))])
+            rows.append([f"{where}: {arm}", f"{bills[0][0]:,}", duration(seconds.mean), kwh, f"{memory:.1f}", str(len(found))])
             numbers.append({"arm": arm, "policy": policy, "fraction": fraction, "labels": labels, "images": bills[0][0], "seconds": round(seconds.mean, 1),
                             "energy_kwh_own": "" if None in energy else sum(energy) / len(energy), "peak_memory_gib": round(memory, 3), "n": len(found)})
     return Sheet("cost", "Cost of an arm, its teachers included", ["arm", "images seen", "time", "kWh (own run)", "GiB", "n"], rows,
@@ -144,7 +144,7 @@ def _cost(matrix: Matrix) -> Sheet:
 def _steps(matrix: Matrix) -> Sheet:
     """First evaluated step at which an arm's curve reaches the final value of the random arm's curve of the same seed."""
     rows, numbers = [], []
-    for policy, fraction, labels, title in _places(matrix):
+    for policy, fraction, labels, where in _places(matrix):
         for start in (s for s in matrix.starts if s != "random"):
             mine, base = matrix.at(start, policy, fraction, labels), matrix.at("random", policy, fraction, labels)
             ratios, reached = [], []
@@ -160,7 +160,7 @@ def _steps(matrix: Matrix) -> Sheet:
                 continue
             span = " to ".join(dict.fromkeys(f"{least}{x:.1f}x" for x, least in (min(ratios), max(ratios)))) if ratios else "not reached"
             first = next(iter(mine.values()))["curve"][0]["step"]
-            rows.append([title + _dagger(matrix, start, "random", policy, fraction, labels) + f": {start}", steps_range([a for a, _ in reached], first),
+            rows.append([where + dagger(matrix.under_trained(start, "random", policy, fraction, labels)) + f": {start}", steps_range([a for a, _ in reached], first),
                          steps_range([b for _, b in reached], first),
                          span + (f" ({len(reached) - len(ratios)} of {len(reached)} not)" if ratios and len(ratios) < len(reached) else ""), str(len(reached))])
             numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "steps_random": a, "steps": b or "", "first_evaluated": first}
@@ -168,10 +168,6 @@ def _steps(matrix: Matrix) -> Sheet:
     return Sheet("steps", f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training [published: {SPEED_UP[0]:g}x to {SPEED_UP[1]:g}x]",
                  ["start", "random", "this start", "speed-up", "n"], rows, "first evaluated step of the curve on the val split, smallest to largest over seeds, never an interpolation; "
                  f"≤ it was there when first looked at, so that the speed-up is at least so much; {DAGGER}", numbers)
-
-
-def _dagger(matrix: Matrix, *place) -> str:
-    return " †" if matrix.under_trained(*place) else ""
 
 
 def steps_range(steps: list[int | None], first: int) -> str:
@@ -183,12 +179,12 @@ def steps_range(steps: list[int | None], first: int) -> str:
 def _gains(matrix: Matrix) -> Sheet:
     """Does pre-training help classification more than localisation?  AP50 asks little of a box's place, AP75 much."""
     rows, numbers = [], []
-    for policy, fraction, labels, title in _places(matrix):
+    for policy, fraction, labels, where in _places(matrix):
         for start in (s for s in matrix.starts if s != "random"):
             gains = [Estimate.of(matrix.differences(start, "random", policy, fraction, metric, labels)) for metric in matrix.metrics]
             if gains[0] is None:
                 continue
-            rows.append([title + _dagger(matrix, start, "random", policy, fraction, labels) + f": {start}", *(gain.show(matrix.digits, "+") for gain in gains), str(gains[0].n)])
+            rows.append([where + dagger(matrix.under_trained(start, "random", policy, fraction, labels)) + f": {start}", *(gain.show(matrix.digits, "+") for gain in gains), str(gains[0].n)])
             numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "metric": metric, **_numbers(gain)}
                         for metric, gain in zip(matrix.metrics, gains)]
     he = "; ".join(f"{net}: " + ", ".join(f"{metric} {-value:+.1f}" for metric, value in found.items()) for net, found in HE_GAINS.items())

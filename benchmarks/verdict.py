@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from matrix import Estimate, Matrix, bill
+from matrix import Estimate, Matrix, bill, place_name
 from published import Number, published
 
 
@@ -96,12 +96,7 @@ def overview(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
     def cell(arm: str, base: str, at: tuple) -> str:
         found = compare(matrix, arm, base, *at)
         return "" if found is None else f"{found.word.removesuffix(' either way')}, {round(found.effect.mean, matrix.digits) + 0.0:+.{matrix.digits}f}"
-    return [f"Δ{matrix.metric}", *(question(*pair) for pair in pairs(matrix))], [[name(at), *(cell(*pair, at) for pair in pairs(matrix))] for at in matrix.places()]
-
-
-def name(at: tuple[str, float, str]) -> str:
-    policy, fraction, labels = at
-    return f"{policy}, {100 * fraction:g} % of the labels{'' if labels == 'train' else f', {labels}'}"
+    return [f"Δ{matrix.metric}", *(question(*pair) for pair in pairs(matrix))], [[place_name(at, " of the labels"), *(cell(*pair, at) for pair in pairs(matrix))] for at in matrix.places()]
 
 
 def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: Number | None) -> str:
@@ -162,5 +157,5 @@ def verdict(matrix: Matrix) -> list[tuple[str, list[str]]]:
     found = []
     for at in matrix.places():
         lines = [sentence(*pair, c, matrix, paper(matrix, *pair, *at)) for pair in pairs(matrix) if (c := compare(matrix, *pair, *at))]
-        found.append((name(at), lines + choice(matrix, *at) or ["one arm only: nothing to compare"]))
+        found.append((place_name(at, " of the labels"), lines + choice(matrix, *at) or ["one arm only: nothing to compare"]))
     return found
