@@ -94,12 +94,11 @@ def load_records(paths: list[Path]) -> list[dict]:
     return records
 
 
-
 # ---- studies ------------------------------------------------------------------------------------------------------------------
 
 
-def verdict_markdown(matrix: Matrix) -> str:
-    """The verdict of a study, as results/README.md shows it."""
+def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
+    """The verdict of a study, as results/README.md shows it; folded: its sentences open by a click, for a page that shows other things too."""
     first, seeds = matrix.records[0], sorted({r["settings"]["seed"] for r in matrix.records})
     machines = sorted({r["measured"]["hardware"]["device"] for r in matrix.records})
     codes = {r["hashes"]["source"] for r in matrix.records}
@@ -109,8 +108,8 @@ def verdict_markdown(matrix: Matrix) -> str:
         lines += [against, ""]
     if len(matrix.arms) > 1:
         lines += [*markdown_rows(*overview(matrix)), ""]
-    for place, sentences in verdict(matrix):
-        lines += [f"- {place}", *(f"  - {text}" for text in sentences)]
+    sentences = [line for place, texts in verdict(matrix) for line in (f"- {place}", *(f"  - {text}" for text in texts))]
+    lines += ["<details><summary>Each comparison with its interval and test</summary>", "", *sentences, "", "</details>"] if folded else sentences
     return "\n".join(lines) + "\n"
 
 
@@ -130,7 +129,7 @@ def regenerate(records: Path, out: Path, readme: Path | None = None) -> dict[Pat
             base = out / "tables" / f"{matrix.name}-{sheet.name}"
             files |= {base.with_suffix(".md"): sheet.markdown(), base.with_suffix(".csv"): sheet.csv(), base.with_suffix(".tex"): sheet.tex()}
             page += [sheet.markdown()]
-        files[out / "tables" / f"{matrix.name}-verdict.md"] = verdict_markdown(matrix)
+        files[out / "tables" / f"{matrix.name}-verdict.md"] = verdict_markdown(matrix, folded=True)
         page += [f"![{name}](figures/{matrix.name}-{name}.png)" for name in figure_names(matrix)] + [""]
     notes = out / "NOTES.md"
     files[out / "README.md"] = "\n".join(page) + (notes.read_text() if notes.exists() else "")
