@@ -162,7 +162,7 @@ def labels(matrix: Matrix) -> Figure:
     """Score against the number of labelled images, on a logarithmic axis."""
     policy = matrix.policies[-1]
     there = [f for f in matrix.fractions if any(matrix.at(arm, policy, f) for arm in matrix.arms)]
-    images = {r["settings"]["fraction"]: r["labelled_images"] for r in matrix.records}
+    images = {f: next(r["labelled_images"] for arm in matrix.arms for r in matrix.at(arm, policy, f).values()) for f in there}
     figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
     for arm in matrix.arms:
         _bars(axes, [images[f] for f in there], [matrix.score(arm, policy, f) for f in there], capsize=3, **look(arm))

@@ -41,17 +41,23 @@ def mean_interval(values: list[float], digits: int, sign: str = "") -> str:
     return Estimate.of(values).show(digits, sign)
 
 
+def decimals(records: list[dict]) -> int:
+    """How many are printed: one, where a score reaches 10."""
+    return 1 if max(r["metrics"][r["metric"]] for r in records) >= 10 else 2
+
+
 def check_alike(records: list[dict]) -> None:
     """Raises ValueError where records differ in more than start, self-training and seed: their mean would mean nothing."""
     first: dict[tuple, dict] = {}
     for r in records:
-        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"],
-                 "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), **r["settings"]}
+        seed, student = r["settings"]["seed"], r["round"] > 0
+        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"], "training images": r["hashes"].get("train"),
+                 "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), "first weights": r["hashes"].get("weights"), **r["settings"]}
+        # what may differ by more than is asked: the pool exists for students alone, and may be the rest of a seed's own labels; weights are a start's
+        apart = {"pool": (student, seed), "training images": (r.get("labels"), seed), "first weights": (r["start"], student and (r["round"], seed))}
         for name in known.keys() - {"seed"}:
             value = json.dumps(known[name])
-            # the pool exists for students alone, and may be the rest of a seed's own labels; settings about pseudo-labels stand in students' records only
-            where = (r["round"] > 0, r["settings"]["seed"]) if name == "pool" else None
-            if first.setdefault((name, where), value) != value:
+            if first.setdefault((name, apart.get(name)), value) != value:
                 raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
     places = [(r["arm"], r["settings"]["seed"]) for r in records]
     if twice := {place for place in places if places.count(place) > 1}:
@@ -126,7 +132,7 @@ class Matrix:
 
     @cached_property
     def digits(self) -> int:
-        return 1 if max(r["metrics"][self.metric] for r in self.records) >= 10 else 2
+        return decimals(self.records)
 
     def at(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> dict[int, dict]:
         """Records by seed; of a supervised arm those of the human labels, whatever the pool."""
@@ -145,8 +151,16 @@ class Matrix:
     def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None, beside: str | None = None) -> str | None:
         """Why it cannot be said to have flattened, if one of its seeds cannot; judged by the curve itself.  `beside`: of the seeds that this arm has too."""
         seeds = self.at(beside or arm, policy, fraction, labels).keys()
-        reasons = [why_not_flat(r["curve"], self.metric) for seed, r in self.at(arm, policy, fraction, labels).items() if seed in seeds]
+        reasons = [why_not_flat(r) for seed, r in self.at(arm, policy, fraction, labels).items() if seed in seeds]
         return next((why for why in ("still rising", "fell at the end", "learned nothing", "too few points to tell") if why in reasons), None)
+
+    def taught_by(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> list[str]:
+        """The arms of a student's teachers, its own first; of a supervised arm none."""
+        found, r = [], next(iter(self.at(arm, policy, fraction, labels).values()))
+        while r["pseudo_labels"]:
+            r = self.by_key[r["pseudo_labels"]["teacher_cell"]]
+            found.append(r["arm"])
+        return found
 
     def under_trained(self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None) -> bool:
         """Whether the schedule may have decided between two arms."""
@@ -172,7 +186,11 @@ def dagger(rising: bool | str | None) -> str:
     return " †" if rising else ""
 
 
-def why_not_flat(curve: list[dict], metric: str) -> str | None:
+def why_not_flat(r: dict) -> str | None:
+    """Why a cell's curve cannot be said to have flattened; None where it had."""
+    curve, metric = r["curve"], r["metric"]
+    if r["metrics"][metric] <= 1.01 * r["metrics"].get("chance", 0.0):  # mIoU of one class everywhere: flat, and nothing learned
+        return "learned nothing"
     if flattened(curve, metric):
         return None
     if (gain := last_quarter(curve, metric)) is None:

@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 
 from matrix import NOT_THERE, Estimate, Matrix, bill, dagger, place_name
-from published import HE_GAINS, SPEED_UP, published
+from published import HE_GAINS, SPEED_UP, every, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
 
@@ -82,6 +82,13 @@ def sheets(matrix: Matrix) -> list[Sheet]:
     return found + [_cost(matrix), _steps(matrix), _gains(matrix)]
 
 
+def published_sheet() -> Sheet:
+    """What the papers print, whether or not a table here stands beside it."""
+    found = every()
+    return Sheet("published", "What the papers print", ["what", "number", "source"], [[what, str(number), number.source] for what, number in found],
+                 "≈ read off a figure; (r) not checked against its table", [{"what": what, "value": number.value, "mark": number.mark, "source": number.source} for what, number in found])
+
+
 def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None) -> tuple[str, dict]:
     """(what is printed, its numbers)."""
     score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, labels or matrix.kinds[0])
@@ -137,8 +144,8 @@ def _cost(matrix: Matrix) -> Sheet:
             rows.append([f"{where}: {arm}", f"{bills[0][0]:,}", duration(seconds.mean), kwh, f"{memory:.1f}", str(len(found))])
             numbers.append({"arm": arm, "policy": policy, "fraction": fraction, "labels": labels, "images": bills[0][0], "seconds": round(seconds.mean, 1),
                             "energy_kwh_own": "" if None in energy else sum(energy) / len(energy), "peak_memory_gib": round(memory, 3), "n": len(found)})
-    return Sheet("cost", "Cost of an arm, its teachers included", ["arm", "images seen", "time", "kWh (own run)", "GiB", "n"], rows,
-                 "time: mean over seeds, on the hardware that the records name", numbers)
+    return Sheet("cost", "Cost of an arm", ["arm", "images seen", "time", "kWh (own training)", "GiB (own)", "n"], rows,
+                 "images and time with its teachers' and their labelling; kWh and GiB of its own training; time: mean over seeds, on the hardware that the records name", numbers)
 
 
 def _steps(matrix: Matrix) -> Sheet:
@@ -153,21 +160,29 @@ def _steps(matrix: Matrix) -> Sheet:
                 if target <= 0:
                     continue  # a random arm that learned nothing is reached before the first step
                 theirs, ours = (steps_to(r["curve"], matrix.metric, target) for r in (base[seed], mine[seed]))
-                reached.append((theirs, ours))
+                reached.append((seed, theirs, ours))
                 if ours is not None:
-                    ratios.append((theirs / ours, "≥ " if ours == mine[seed]["curve"][0]["step"] else ""))
+                    ratios.append(speed_up(theirs, ours, mine[seed]["curve"][0]["step"]))
             if not reached:
                 continue
-            span = " to ".join(dict.fromkeys(f"{least}{x:.1f}x" for x, least in (min(ratios), max(ratios)))) if ratios else "not reached"
+            span = " to ".join(dict.fromkeys(text for _, text in (min(ratios), max(ratios)))) if ratios else "not reached"
             first = next(iter(mine.values()))["curve"][0]["step"]
-            rows.append([where + dagger(matrix.under_trained(start, "random", policy, fraction, labels)) + f": {start}", steps_range([a for a, _ in reached], first),
-                         steps_range([b for _, b in reached], first),
+            rows.append([where + dagger(matrix.under_trained(start, "random", policy, fraction, labels)) + f": {start}", steps_range([a for _, a, _ in reached], first),
+                         steps_range([b for _, _, b in reached], first),
                          span + (f" ({len(reached) - len(ratios)} of {len(reached)} not)" if ratios and len(ratios) < len(reached) else ""), str(len(reached))])
-            numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "steps_random": a, "steps": b or "", "first_evaluated": first}
-                        for a, b in reached]
-    return Sheet("steps", f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training [published: {SPEED_UP[0]:g}x to {SPEED_UP[1]:g}x]",
+            numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "seed": seed, "steps_random": a, "steps": b or "", "first_evaluated": first}
+                        for seed, a, b in reached]
+    return Sheet("steps", f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training [published: {SPEED_UP[0].value:g}x to {SPEED_UP[1].value:g}x]",
                  ["start", "random", "this start", "speed-up", "n"], rows, "first evaluated step of the curve on the val split, smallest to largest over seeds, never an interpolation; "
-                 f"≤ it was there when first looked at, so that the speed-up is at least so much; {DAGGER}", numbers)
+                 f"≤ it was there when first looked at, which bounds the speed-up on one side, or if both were there on none; {DAGGER}", numbers)
+
+
+def speed_up(theirs: int, ours: int, first: int) -> tuple[float, str]:
+    """(ratio, as it is printed) of the steps of the random arm and another's.  Who was there at the first evaluation may have been there before."""
+    ratio = theirs / ours
+    if theirs == first == ours:
+        return ratio, "unknown"
+    return ratio, f"{'≥ ' if ours == first else '≤ ' if theirs == first else ''}{ratio:.1f}x"
 
 
 def steps_range(steps: list[int | None], first: int) -> str:
@@ -187,6 +202,6 @@ def _gains(matrix: Matrix) -> Sheet:
             rows.append([where + dagger(matrix.under_trained(start, "random", policy, fraction, labels)) + f": {start}", *(gain.show(matrix.digits, "+") for gain in gains), str(gains[0].n)])
             numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "metric": metric, **_numbers(gain)}
                         for metric, gain in zip(matrix.metrics, gains)]
-    he = "; ".join(f"{net}: " + ", ".join(f"{metric} {-value:+.1f}" for metric, value in found.items()) for net, found in HE_GAINS.items())
+    he = "; ".join(f"{net}: " + ", ".join(f"{metric} {number.show('+')}" for metric, number in found.items()) for net, found in HE_GAINS.items())
     note = f"paired by seed, mean ± half width of the 95 % interval; {DAGGER}" + (f"; published by He et al. 2018, converged: {he}" if matrix.task == "coco" else "")
     return Sheet("gains", "What pre-training adds to the random start, by metric", ["start", *(f"Δ{metric}" for metric in matrix.metrics), "n"], rows, note, numbers)

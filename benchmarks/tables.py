@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from figures import draw_curves, figure_names
-from matrix import NOT_THERE, Matrix, bill, check_alike, mean_interval, read_studies
+from matrix import NOT_THERE, Matrix, bill, check_alike, decimals, mean_interval, read_studies
 from selftrain.errors import UserError
 from selftrain.files import write_atomic, write_json
 from selftrain.progress import duration
 from selftrain.record import arms, stale, steps_to
-from study_tables import markdown_rows, sheets, steps_range
+from study_tables import Sheet, markdown_rows, published_sheet, sheets, steps_range
 from verdict import against_paper, overview, verdict
 
 
@@ -37,7 +37,7 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
     by_key = {r["key"]: r for r in records}
     random = {r["settings"]["seed"]: r for r in records if r["arm"] == "random"}
     header = ["arm", *columns, f"Δ{metric} to random", f"steps to random's {metric}", "images seen", "time"]
-    digits = 1 if max(r["metrics"][metric] for r in records) >= 10 else 2
+    digits = decimals(records)
     rows = []
     for arm in arms(records):
         mine = [r for r in records if r["arm"] == arm]
@@ -126,16 +126,21 @@ def regenerate(records: Path, out: Path, readme: Path | None = None) -> dict[Pat
     for matrix in studies:
         page += [f"### {matrix.name}: tables", ""]
         for sheet in sheets(matrix):
-            base = out / "tables" / f"{matrix.name}-{sheet.name}"
-            files |= {base.with_suffix(".md"): sheet.markdown(), base.with_suffix(".csv"): sheet.csv(), base.with_suffix(".tex"): sheet.tex()}
+            files |= _three(out / "tables" / f"{matrix.name}-{sheet.name}", sheet)
             page += [sheet.markdown()]
         files[out / "tables" / f"{matrix.name}-verdict.md"] = verdict_markdown(matrix, folded=True)
         page += [f"![{name}](figures/{matrix.name}-{name}.png)" for name in figure_names(matrix)] + [""]
+    files |= _three(out / "tables" / "published", published_sheet())
+    page += ["All that the papers print: [tables/published.md](tables/published.md).", ""]
     notes = out / "NOTES.md"
     files[out / "README.md"] = "\n".join(page) + (notes.read_text() if notes.exists() else "")
     if readme is not None and readme.exists():
         files[readme] = fill(readme.read_text(), readme.parent, files)
     return files
+
+
+def _three(base: Path, sheet: Sheet) -> dict[Path, str]:
+    return {base.with_suffix(".md"): sheet.markdown(), base.with_suffix(".csv"): sheet.csv(), base.with_suffix(".tex"): sheet.tex()}
 
 
 def fill(text: str, root: Path, files: dict[Path, str]) -> str:

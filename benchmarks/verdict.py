@@ -24,7 +24,7 @@ class Comparison:
     base: str
     effect: Estimate
     p: float
-    rising: dict[str, str]           # of the two, those whose curves had not flattened, and why that is said
+    rising: dict[str, str]           # of the two and their teachers, those whose curves had not flattened, and why that is said
 
     @property
     def word(self) -> str:
@@ -50,7 +50,8 @@ def compare(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, l
     if not values:
         return None
     p = float(stats.ttest_1samp(values, 0.0).pvalue) if len(values) > 1 and float(np.std(values)) > 0 else float("nan")
-    rising = {each: why for each, other in ((arm, base), (base, arm)) if (why := matrix.rising(each, policy, fraction, labels, other))}
+    at = policy, fraction, labels
+    rising = {each: why for mine, other in ((arm, base), (base, arm)) for each in (mine, *matrix.taught_by(mine, *at)) if (why := matrix.rising(each, *at, other))}
     return Comparison(arm, base, Estimate.of(values), p, rising)
 
 
@@ -111,27 +112,34 @@ def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: Num
 
 
 def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[str]:
-    """Which arm to choose at the cost of a supervised run, and at that of a self-trained one with its teacher."""
-    lines, arms = [], [arm for arm in matrix.arms if matrix.at(arm, policy, fraction, labels)]
-    supervised, students = [a for a in arms if a in matrix.starts], [a for a in arms if a not in matrix.starts]
-    ranked = _ranked(matrix, supervised, policy, fraction, labels)
+    """Which arm to choose at the cost of a supervised run, and at that of each self-trained one with its teachers.
+
+    At the latter a supervised arm was given its chance where another study ran the best start for as many images; else nothing is decided.
+    """
+    at = policy, fraction, labels
+    lines, arms = [], [arm for arm in matrix.arms if matrix.at(arm, *at)]
+    ranked, students = _ranked(matrix, [arm for arm in arms if arm in matrix.starts], *at), [arm for arm in arms if arm not in matrix.starts]
     if len(ranked) > 1:
-        best, next_best = ranked[:2]
-        lines.append(_chosen(matrix, f"At the cost of a supervised run ({_images(matrix, best, policy, fraction, labels):,} images)", best, next_best, policy, fraction, labels))
-    best_student = next(iter(_ranked(matrix, students, policy, fraction, labels)), None)
-    longer = [arm for arm, *at in matrix.longer if at == [policy, fraction, labels.partition("+")[0]]]
-    rival = next(iter(_ranked(matrix, longer, policy, fraction, labels) or ranked), None)
-    if best_student and rival:
-        cost = f"At the cost of a self-trained one ({_images(matrix, best_student, policy, fraction, labels):,} images, its teacher's included)"
-        found = compare(matrix, best_student, rival, policy, fraction, labels)
-        if found and not longer and found.effect.mean > 0:
-            lines.append(f"{cost}: undecided: {best_student} is {found.numbers(matrix.metric, matrix.digits)} against {rival}, which was given "
-                         f"{_images(matrix, rival, policy, fraction, labels):,} images only")
+        lines.append(_chosen(matrix, f"At the cost of a supervised run ({_images(matrix, ranked[0], *at):,} images)", *ranked[:2], *at))
+    for images in sorted({_images(matrix, student, *at) for student in students}):
+        cost = f"At the cost of a self-trained one ({images:,} images, its teacher's included)"
+        mine = _ranked(matrix, [student for student in students if _images(matrix, student, *at) == images], *at)
+        longer = _ranked(matrix, [arm for arm, *where in matrix.longer if where == [policy, fraction, labels.partition("+")[0]] and _images(matrix, arm, *at) == images], *at)
+        given = bool(ranked) and any(_start(arm) == ranked[0] for arm in longer)  # the best start was
+        rival = next(iter(longer if given else ranked), None)
+        found = compare(matrix, mine[0], rival, *at) if rival else None
+        if found and not given and found.effect.mean > 0:
+            lines.append(f"{cost}: undecided: {mine[0]} is {found.numbers(matrix.metric, matrix.digits)} against {rival}, which was given {_images(matrix, rival, *at):,} images only")
         elif found:
-            lines.append(_chosen(matrix, cost, best_student, rival, policy, fraction, labels))
-        own = [(student, long) for student in students for long in longer if student.partition(" + ")[0] == long.partition(",")[0]]
-        lines += [_chosen(matrix, cost, *pair, policy, fraction, labels) for pair in own if pair != (best_student, rival)]
+            lines.append(_chosen(matrix, cost, mine[0], rival, *at))
+        own = [(student, long) for student in mine for long in longer if _start(student) == _start(long)]
+        lines += [_chosen(matrix, cost, *pair, *at) for pair in own if pair != (mine[0], rival)]
     return lines
+
+
+def _start(arm: str) -> str:
+    """Of `imagenet + self-training` and of `imagenet, 3x steps`: imagenet."""
+    return arm.partition(" + ")[0].partition(", ")[0]
 
 
 def _chosen(matrix: Matrix, cost: str, best: str, other: str, policy: str, fraction: float, labels: str) -> str:

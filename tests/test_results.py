@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from figures import FIGURES, drawn_by, figure_names, render, write_figures
 from gallery import pool_split
-from matrix import Estimate, Matrix, read_studies
+from matrix import Estimate, Matrix, find_longer, read_studies
 from published import SCORES, published
 from records import made_up
 from scipy import stats
-from study_tables import sheets
+from study_tables import sheets, speed_up
 from tables import arms_markdown, fill, regenerate, verdict_markdown
 from verdict import against_paper, compare, verdict
 
@@ -88,6 +88,41 @@ def test_at_the_cost_of_self_training_only_a_supervised_run_of_as_many_images_is
     assert "given 6,400 images only" in with_longer(lr=1.0)  # differs in more than the steps
 
 
+def longer(matrix: Matrix, *records: dict) -> Matrix:
+    find_longer(matrix, [Matrix("longer", list(records))])
+    return matrix
+
+
+def test_a_long_run_of_another_start_decides_nothing_for_the_best_one():
+    text = said(longer(study(), *(made_up("random", seed=s, score=35.0 + s, steps=2400) for s in range(3))), "S1, 100 % of the labels")
+    assert "undecided: imagenet + self-training is +1.0 AP" in text and "against imagenet, which was given 6,400 images only" in text
+    assert "choose random + self-training over random, 3x steps: +5.0 AP" in text
+
+
+def test_arms_are_compared_at_their_own_cost():
+    """The student of a student has seen more than the long run was given."""
+    twice = [made_up("random + self-training x2", seed=s, score=50.0 + s) for s in range(3)]
+    for r in twice:
+        r["pseudo_labels"]["teacher_cell"] = made_up("random + self-training", seed=r["settings"]["seed"])["key"]
+    matrix = Matrix("rounds", [r for r in study().records if (r["settings"]["policy"], r["settings"]["fraction"]) == ("S1", 1.0)] + twice)
+    text = said(longer(matrix, *(made_up("imagenet", seed=s, score=44.0 + 2 * s, steps=2400) for s in range(3))), "S1, 100 % of the labels")
+    assert "one (19,200 images, its teacher's included): choose imagenet + self-training over imagenet, 3x steps: +1.0 AP" in text
+    assert "one (32,000 images, its teacher's included): undecided: random + self-training x2 is" in text and "against imagenet, which was given 6,400 images only" in text
+
+
+def test_a_student_of_a_teacher_that_still_rose_is_under_trained_too():
+    records = [made_up(arm, seed=s, score=score + s * s, flat=arm != "imagenet") for s in range(3) for arm, score in (("imagenet", 40.0), ("imagenet + self-training", 50.0))]
+    text = said(longer(Matrix("x", records), *(made_up("imagenet", seed=s, score=45.0 + 2 * s, steps=2400) for s in range(3))), "S1, 100 % of the labels")
+    assert "imagenet + self-training is ahead of imagenet, 3x steps, under-trained" in text
+
+
+def test_one_class_everywhere_is_flat_and_nothing_learned():
+    background = made_up("random", metric="mIoU", curve=[3.8, 3.8, 3.8, 3.8], score=3.8)
+    background["metrics"]["chance"] = 3.8
+    text = said(Matrix("x", [background, made_up("imagenet", metric="mIoU", score=20.0)]), "S1, 100 % of the labels")
+    assert "**under-trained** (random learned nothing)" in text
+
+
 def test_what_would_make_a_table_wrong_is_refused():
     with pytest.raises(ValueError, match="teacher .* is missing"):  # it would look too cheap
         Matrix("x", [made_up("imagenet + self-training")])
@@ -147,8 +182,11 @@ def test_a_pool_may_be_the_rest_of_each_seeds_own_labels_but_not_two_pools_of_on
 def test_records_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="lr"):
         Matrix("x", [made_up("random"), made_up("imagenet") | {"settings": made_up("imagenet")["settings"] | {"lr": 1.0}}])
-    with pytest.raises(ValueError, match="val split"):
-        Matrix("x", [made_up("random"), made_up("imagenet") | {"hashes": made_up("imagenet")["hashes"] | {"val": "other"}}])
+    for name, said_of in (("val", "val split"), ("train", "training images")):
+        with pytest.raises(ValueError, match=said_of):
+            Matrix("x", [made_up("random"), made_up("imagenet") | {"hashes": made_up("imagenet")["hashes"] | {name: "other"}}])
+    with pytest.raises(ValueError, match="first weights"):  # two files called by one name
+        Matrix("x", [made_up("imagenet"), made_up("imagenet", seed=1) | {"hashes": made_up("imagenet")["hashes"] | {"weights": "other"}}])
 
 
 def test_cells_have_mean_interval_and_n_the_published_number_beside_it_and_nothing_where_nothing_ran():
@@ -181,6 +219,7 @@ def test_steps_to_target_and_speed_up_are_steps_that_were_evaluated():
     assert rows == [["S1, 100 %: imagenet", "600", "≤ 200", "≥ 3.0x", "1"], ["S1, 100 % †: imagenet++", "600", "not reached", "not reached", "1"]]
     later = made_up("imagenet", curve=[20, 40, 50, 50])
     assert {sheet.name: sheet.rows for sheet in sheets(Matrix("x", [random, later]))}["steps"] == [["S1, 100 %: imagenet", "600", "400", "1.5x", "1"]]
+    assert speed_up(600, 200, 200) == (3, "≥ 3.0x") and speed_up(200, 600, 200)[1] == "≤ 0.3x" and speed_up(200, 200, 200)[1] == "unknown"
     nothing = made_up("random", curve=[0, 0, 0, 0])
     assert not {sheet.name: sheet.rows for sheet in sheets(Matrix("x", [nothing, later]))}["steps"]
 
