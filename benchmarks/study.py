@@ -35,7 +35,7 @@ from selftrain.files import file_name  # noqa: E402
 from selftrain.progress import duration  # noqa: E402
 from selftrain.recipe import Policy, Recipe, refuse  # noqa: E402
 from selftrain.stop import Stopped  # noqa: E402
-from study_graph import Graph, build, settle_stale  # noqa: E402
+from study_graph import Graph, build, settle_stale, shortest  # noqa: E402
 from study_run import Runner  # noqa: E402
 from study_slurm import Slurm, queued, submit  # noqa: E402
 
@@ -77,9 +77,9 @@ class Study:
     """list the cells and run none"""
 
     def check(self) -> "Study":
-        for option in ("policies", "fractions", "seeds"):
+        for option in ("policies", "fractions", "seeds", "starts"):
             values = getattr(self, option)
-            refuse(not values, f"--{option} names nothing")
+            refuse(not values and option != "starts", f"--{option} names nothing")
             refuse(len(set(values)) < len(values), f"--{option} names one twice: {' '.join(map(str, values))}")
         for fraction in self.fractions:
             refuse(not 0 < fraction <= 1, f"--fractions {fraction} is not in (0, 1]; 10 % is 0.1")
@@ -128,7 +128,7 @@ def cells(study: Study, rest: list[str]) -> list[tuple[Recipe, tuple[str, ...]]]
         alone = study.supervised_only or poolless or not base.self_training
         recipe = replace(base, policy=policy, fraction=fraction, seed=seed, steps=int(budget or base.steps), precision=precision,
                          self_training=not alone, rounds=1 if alone else base.rounds)
-        shared = ["--policy", policy, "--fraction", f"{fraction:g}", "--seed", str(seed), *(["--steps", budget] if budget else []), *rest,
+        shared = ["--policy", policy, "--fraction", shortest(fraction), "--seed", str(seed), *(["--steps", budget] if budget else []), *rest,
                   *(["--no-self-training", "--rounds", "1"] if alone else [])]
         found += [(replace(recipe, starts=(start,)).check(), (*shared, "--starts", start)) for start in study.starts or base.starts]
     return found
@@ -154,7 +154,7 @@ def listing(runner: Runner) -> Table:
     table = Table("cell", "state", "waits for", "expected", box=None, pad_edge=False)
     for row in runner.summary()["nodes"]:
         expected = "" if row["state"] == "done" else "unknown" if row["expected_seconds"] is None else duration(row["expected_seconds"])
-        table.add_row(escape(row["cell"]), row["state"], escape(row["waits_for"] or ""), expected)
+        table.add_row(escape(row["cell"]), f"{row['state']}{', failed before' if row['failed_before'] else ''}", escape(row["waits_for"] or ""), expected)
     return table
 
 
@@ -169,7 +169,7 @@ def main(args: list[str]) -> int:
     graph = build(BENCHMARKS[study.task], study.recipe, wanted, records / name, study.launch, lambda text: say(f"note: {text}"))
     runner = Runner(graph, Path(recipe.out) / "study" / name, console)
     if study.on == "slurm":
-        runner.queued = queued(runner)
+        runner.queued, runner.lost = queued(runner)
     if study.dry_run:
         try:
             settle_stale(graph, "refuse", say)
@@ -199,8 +199,8 @@ def main(args: list[str]) -> int:
 
 def summary_line(runner: Runner, graph: Graph) -> str:
     found = runner.summary()
-    names = ("done", "to do", "waiting", "running elsewhere", "queued", "failed", "stopped by a failure")
-    eta = "" if found.get("done") == found["commands"] else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}"
+    names = ("done", "to do", "waiting", "running", "running elsewhere", "queued", "failed", "stopped by a failure")
+    eta = "" if found.get("done") == found["commands"] else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}{f', going by {runner.pace_from}' if runner.pace_from else ''}"
     return f"{graph.program} {graph.preset}: {sum(len(node.cells) for node in graph.nodes if node.kind != 'labels')} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
 
 

@@ -62,9 +62,9 @@ class Graph:
     launch: str                      # options of `accelerate launch`
     committed: dict[str, dict] = field(default_factory=dict)  # by key of the cell
 
-    def command(self, node: Node, rank: tuple[str, ...] = ()) -> list[str]:
-        """What runs a node; `rank`: further options of the launcher, such as which of several hosts this is."""
-        return [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(self.launch), *rank, str(HERE / f"{self.program}.py"), self.preset, *node.options]
+    def command(self, node: Node) -> list[str]:
+        """What runs a node."""
+        return [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(self.launch), str(HERE / f"{self.program}.py"), self.preset, *node.options]
 
     def printed(self, node: Node) -> str:
         """The same, as a person would type it."""
@@ -121,9 +121,14 @@ def place_and_seed(found: dict) -> tuple:
     return *place(found), found["settings"]["seed"]
 
 
+def shortest(fraction: float) -> str:
+    """`1`, `0.05`, `0.3333333333333333`: read again it is the same number, or a command would give another cell than it was made for."""
+    return text if float(text := f"{fraction:g}") == fraction else repr(fraction)
+
+
 def record_name(found: dict) -> str:
     arm, policy, fraction, labels, seed = place_and_seed(found)
-    return f"{file_name(arm.replace(' + ', '-'))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{fraction:g}-s{seed}.json"
+    return f"{file_name(arm.replace(' + ', '-'))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{shortest(fraction)}-s{seed}.json"
 
 
 def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str, ...]]], records: Path, launch: str, warn: Callable[[str], None]) -> Graph:

@@ -6,6 +6,7 @@ Several accelerators: start the same study once for each (CUDA_VISIBLE_DEVICES=0
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -14,13 +15,16 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from selftrain import record
 from selftrain.files import write_atomic, write_json
 from selftrain.lock import Lock
 from selftrain.progress import LOG_EVERY, duration
 from selftrain.stop import Stopped
-from study_graph import Graph, Node
+from study_graph import HERE, Graph, Node
 
 TAIL = 15  # lines of a failed cell's log that are shown
+NETWORK = ("backbone", "neck", "channels", "head_depth", "image_size")  # what the time of an image goes by
+Pace = dict[str, tuple[float, float]]  # seconds and images of finished nodes, by kind
 
 
 def ignore_signals() -> None:
@@ -69,8 +73,12 @@ class Runner:
         self.signal: int | None = None
         self.cells_seconds = self.idle_seconds = 0.0         # spent in launched commands, and waiting for those of other calls
         self.began = time.time()
-        self.queued: set[str] = set()                        # jobs of a cluster
-        self.pace: dict[str, tuple[float, float]] = {}       # seconds and images of finished nodes, by kind
+        self.queued: dict[str, str] = {}                     # jobs of a cluster: queued or running, by node
+        self.lost: set[str] = set()                          # of those that ended without a result
+        self.running_since = 0.0
+        self.pace: Pace = {}
+        self.pace_from: str | None = None                    # whose, if not this study's own
+        self._others: tuple[Pace, str | None] | None = None
 
     # ---- what is left -----------------------------------------------------------------------------------------------------
 
@@ -84,10 +92,10 @@ class Runner:
         if node.id in self.elsewhere:
             return "running elsewhere"
         if node.id in self.queued:
-            return "queued"
+            return self.queued[node.id]
         if node.needs and (before := self.state(node.needs)) != "done":
             return "stopped by a failure" if before in ("failed", "stopped by a failure") else "waiting"
-        return "to do"
+        return "failed" if node.id in self.lost else "to do"
 
     def look(self) -> None:
         """Find out what other calls run at this moment."""
@@ -105,12 +113,17 @@ class Runner:
         """The progress file's content; the time left is that of the work left, shared with the other calls at work."""
         states = [(node, self.state(node)) for node in self.graph.nodes]
         counts = {name: sum(state == name for _, state in states) for name in dict.fromkeys(state for _, state in states)}
-        self.pace = pace(self.graph)
-        left = [self.expected(node) for node, state in states if state != "done"]
+        self.pace, self.pace_from = pace(self.graph), None
+        if not self.pace.keys() & {"supervised", "student"}:
+            self._others = self._others or pace_of_others(self.graph)
+            self.pace, self.pace_from = self._others
+        left = [self.left(node) for node, state in states if state != "done"]
+        at_work = counts.get("running elsewhere", 0) + (max(1, counts.get("running", 0)) if self.queued else 1)
         rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
                  "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,
-                 "exit_code": self.failed.get(node.id), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
-        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / (1 + counts.get("running elsewhere", 0)), "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
+                 "exit_code": self.failed.get(node.id), "failed_before": state == "to do" and self.failed_file(node).exists(), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
+        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / at_work, "pace_from": self.pace_from,
+                "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
 
     def expected(self, node: Node) -> float | None:
         """Seconds, by the images that it sees and the records of nodes of its kind, else of training at all; None before there is any."""
@@ -118,6 +131,14 @@ class Runner:
             if kind in self.pace:
                 return node.images * self.pace[kind][0] / self.pace[kind][1]
         return None
+
+    def left(self, node: Node) -> float | None:
+        """The same, less what it has been running for."""
+        expected = self.expected(node)
+        return max(0.0, expected - (time.monotonic() - self.running_since)) if expected is not None and node is self.running else expected
+
+    def failed_file(self, node: Node) -> Path:
+        return self.folder / "failed" / node.id
 
     def log(self, node: Node) -> Path:
         return self.folder / "logs" / f"{node.id}.log"
@@ -165,7 +186,7 @@ class Runner:
             if not lock.take():
                 self.elsewhere.add(node.id)
                 return False
-            failed = self.folder / "failed" / node.id
+            failed = self.failed_file(node)
             if self.graph.done(node):  # another call may have ended it just now
                 self.graph.publish(node)
             elif failed.exists() and failed.stat().st_mtime > self.began:
@@ -179,7 +200,7 @@ class Runner:
 
     def _launch(self, node: Node) -> None:
         self.console.print(f"{node.title}\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True, markup=False)
-        self.running, began = node, time.monotonic()
+        self.running, self.running_since = node, time.monotonic()
         self.look()
         self.write()
         process = start(self.graph.command(node), self.log(node))
@@ -188,7 +209,7 @@ class Runner:
         finally:
             stop(process)
             self.running = None
-            took = time.monotonic() - began
+            took = time.monotonic() - self.running_since
             self.cells_seconds += took
         self.graph.publish(node)
         self.look()
@@ -207,6 +228,7 @@ class Runner:
                 self._pause(0.1)
                 if time.monotonic() - said >= (5 if self.console.is_terminal else 4 * LOG_EVERY):
                     said = time.monotonic()
+                    self.write()
                     live.update(self.table()) if self.console.is_terminal else self.console.print(f"  {self._last(node)}", markup=False, highlight=False, soft_wrap=True)
         return code
 
@@ -250,11 +272,27 @@ def seconds(graph: Graph, node: Node) -> float | None:
     return sum(r["measured"]["seconds"] - r["measured"]["label_seconds"] for r in found) if all(found) else None
 
 
-def pace(graph: Graph) -> dict[str, tuple[float, float]]:
+def pace(graph: Graph) -> Pace:
     """(seconds, images) of all finished nodes, by kind."""
-    found: dict[str, tuple[float, float]] = {}
-    for node in graph.nodes:
-        if (took := seconds(graph, node)) is not None:
-            before = found.get(node.kind, (0.0, 0.0))
-            found[node.kind] = before[0] + took, before[1] + node.images
+    return _sums((node.kind, took, node.images) for node in graph.nodes if (took := seconds(graph, node)) is not None)
+
+
+def pace_of_others(graph: Graph) -> tuple[Pace, str | None]:
+    """The same before any has finished, from records with the same network and image size: of the studies beside this one, else of results/; and what they are."""
+    recipe = graph.nodes[0].recipe
+    for folder in (graph.records.parent, HERE.parent / "results" / "records"):
+        found = [r for file in sorted(folder.glob("*/*.json")) if (r := record.read(file)).get("schema") == record.SCHEMA and r["task"] == graph.program
+                 and all(r["settings"].get(name) == getattr(recipe, name) for name in NETWORK)]
+        if found:
+            nodes = [("student" if r["round"] else "supervised", r["measured"]["seconds"] - r["measured"]["label_seconds"], r["images"]) for r in found]
+            nodes += [("labels", r["measured"]["label_seconds"], r["pseudo_labels"]["pool_images"]) for r in found if r["round"]]
+            return _sums(nodes), f"records of {folder}, on {', '.join(sorted({r['measured']['hardware']['device'] for r in found}))}"
+    return {}, None
+
+
+def _sums(nodes: Iterable[tuple[str, float, int]]) -> Pace:
+    found: Pace = {}
+    for kind, took, images in nodes:
+        before = found.get(kind, (0.0, 0.0))
+        found[kind] = before[0] + took, before[1] + images
     return found

@@ -86,7 +86,10 @@ class Launch:
 
 
 def submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None]) -> int:
-    """Submit what is to do and not yet queued; returns at once.  The same command again shows how far it is, and submits what failed."""
+    """Submit what is to do and not yet queued; returns at once.  The same command again shows how far it is, and submits what failed.
+
+    Raises UserError without submitit or sbatch, and where sbatch or squeue fails.
+    """
     try:
         import submitit
     except ImportError:
@@ -105,15 +108,18 @@ def jobs(runner: Runner) -> dict[str, str]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def queued(runner: Runner) -> set[str]:
-    """Nodes whose jobs wait or run."""
+def queued(runner: Runner) -> tuple[dict[str, str], set[str]]:
+    """(queued or running, by node; nodes whose jobs ended).  Raises UserError where squeue fails."""
     submitted = jobs(runner)
-    active = active_jobs() if submitted and shutil.which("squeue") else set()
-    return {node for node, job in submitted.items() if job in active}
+    if not submitted or shutil.which("squeue") is None:
+        return {}, set()
+    active = active_jobs()
+    return ({node: "running" if active[job] == "RUNNING" else "queued" for node, job in submitted.items() if job in active},
+            {node for node, job in submitted.items() if job not in active})
 
 
 def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None], submitit) -> int:
-    before, active = jobs(runner), queued(runner)
+    before, (active, _) = jobs(runner), queued(runner)
     known = {node: job for node, job in before.items() if node in active}
     todo = [node for node in graph.nodes if not graph.done(node) and node.id not in known]
     for node in todo:
@@ -139,7 +145,7 @@ def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], Non
             known[node.id] = job.job_id
             say(f"{job.job_id}  {node.title}\n  {graph.printed(node)}")
         write_json(runner.folder / "jobs.json", before | known)  # now, or an interruption would submit these twice
-    runner.queued = set(known)
+    runner.queued, runner.lost = queued(runner)
     runner.write()
     say(f"{len(todo)} jobs submitted, {len(known)} queued or running in all; squeue --me shows them, the same command with --dry-run how far the study is")
     return 0
@@ -172,9 +178,9 @@ def after(jobs: list[str]) -> str | None:
     return f"afterok:{jobs[0]}" if len(jobs) == 1 else f"aftercorr:{jobs[0].partition('_')[0]}"
 
 
-def active_jobs() -> set[str]:
-    """Ids, tasks of arrays one by one, of this user's jobs that are queued or running."""
-    done = subprocess.run(["squeue", "--noheader", "--array", "--format", "%i", "--user", str(os.getuid())], capture_output=True, text=True)
+def active_jobs() -> dict[str, str]:
+    """State, by id, tasks of arrays one by one, of this user's jobs that are queued or running.  Raises UserError where squeue fails."""
+    done = subprocess.run(["squeue", "--noheader", "--array", "--format", "%i %T", "--user", str(os.getuid())], capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"squeue failed: {done.stderr.strip()}")
-    return set(done.stdout.split())
+    return dict(line.split() for line in done.stdout.splitlines())

@@ -102,7 +102,8 @@ def slurm(tmp_path_factory, monkeypatch):
                 process.kill()
 
 
-def test_a_study_on_slurm_runs_to_its_end_with_a_job_killed_and_requeued(slurm, tmp_path):
+def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, tmp_path):
+    """One is told before its hours end, and asks for its requeueing; the other is preempted without a warning: SIGTERM, and Slurm requeues it."""
     command = [sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "1", "--steps", "60",
                "--eval-every", "20", "--save-every", "1000", *TINY, "--records", "records", "--on", "slurm", "--slurm.cpus", "1", "--slurm.hours", "0.5"]
 
@@ -124,13 +125,14 @@ def test_a_study_on_slurm_runs_to_its_end_with_a_job_killed_and_requeued(slurm, 
     assert "queued" in call("--dry-run")
     supervised = json.loads((tmp_path / "runs/study/study/jobs.json").read_text())
     assert sorted(job.partition("_")[2] for job in supervised.values()) == ["0", "0", "0", "1", "1", "1"]  # three arrays of two tasks
-    job = next(job for node, job in supervised.items() if node.startswith("supervised"))
-    cell = next(node for node, j in supervised.items() if j == job).removeprefix("supervised-")
-    wait_for(lambda: (tmp_path / "runs" / "cells" / cell / "sources.json").exists(), 120, everything)  # training has begun
-    subprocess.run(["scancel", "--signal=USR2", job], check=True)                       # as Slurm does before a preemption or the end of a job's hours
+    told, preempted = (node for node in supervised if node.startswith("supervised"))
+    for node, command_of_slurm in ((told, ["scancel", "--signal=USR2"]), (preempted, ["scontrol", "requeue"])):
+        wait_for(lambda: (tmp_path / "runs" / "cells" / node.removeprefix("supervised-") / "sources.json").exists(), 120, everything)  # training has begun
+        subprocess.run([*command_of_slurm, supervised[node]], check=True)
     wait_for(lambda: not queue().strip(), 500, everything)
-    log = (tmp_path / "runs" / "study" / "study" / "logs" / f"supervised-{cell}.log").read_text()
-    assert "stopped as told" in log and "goes on from its checkpoint" in log, everything()
+    for node in (told, preempted):
+        log = (tmp_path / "runs" / "study" / "study" / "logs" / f"{node}.log").read_text()
+        assert "stopped as told" in log and "goes on from its checkpoint" in log, everything()
     assert "Requeued job" in "".join(file.read_text() for file in (tmp_path / "runs/study/study/jobs").iterdir() if file.suffix in (".err", ".out"))
     assert "6 done" in call("--dry-run")
     assert "0 jobs submitted" in call()

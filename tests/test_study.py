@@ -1,5 +1,6 @@
 """The study: who waits for whom, interruption, failure, changed recipes and code, and two calls at once, with real launches."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import study
+from rich.console import Console
 from study_graph import record_name
 
 from selftrain import record
@@ -83,6 +85,11 @@ def test_every_cell_is_a_command_that_gives_its_recipe():
         assert replace(again, precision="no") == recipe and recipe.steps == {"S1": 700, "S4": 900}[recipe.policy] and len(recipe.starts) == 1
 
 
+def test_a_third_of_the_labels_is_the_same_third_in_the_command():
+    made, rest = study.parse(["coco", "study", "--policies", "S1", "--fractions", str(1 / 3), "--seeds", "0"])
+    assert all(study.BENCHMARKS["coco"].parse(["study", *options]).fraction == 1 / 3 for _, options in study.cells(made, rest))
+
+
 def test_precision_is_part_of_a_cell_wherever_it_was_said():
     for arguments, wanted in (([], "no"), (["--launch=--mixed_precision bf16 --cpu"], "bf16"), (["--precision", "bf16"], "bf16")):
         made, rest = study.parse(["coco", "study", "--seeds", "0", *arguments])
@@ -96,7 +103,7 @@ def test_all_labels_leave_no_rest_to_label():
 
 @pytest.mark.parametrize("arguments, words", [
     (["--seed", "3"], "give --seeds"), (["--policy", "S1"], "give --policies"), (["--until", "labels"], "leave it out"), (["--fractions", "10"], "10 % is 0.1"),
-    (["--seeds", "1", "1"], "names one twice"), (["--steps", "S1=5"], "for each of"), (["--batch-size", "0"], "--batch-size 0: at least 1"),
+    (["--seeds", "1", "1"], "names one twice"), (["--starts", "random", "random"], "names one twice"), (["--steps", "S1=5"], "for each of"), (["--batch-size", "0"], "--batch-size 0: at least 1"),
 ])
 def test_contradictions_are_refused_with_the_cure(arguments, words):
     with pytest.raises(UserError, match=re.escape(words)):
@@ -137,6 +144,24 @@ def test_what_a_node_takes_is_expected_from_the_records_of_its_kind(finished, mo
     assert [row["state"] for row in rows] == ["done"] * 3 + ["to do", "waiting", "waiting"]
     for done, new in zip(rows[:3], rows[3:]):  # of one kind and as many images
         assert new["expected_seconds"] == pytest.approx(done["seconds"]) and done["seconds"] > 0
+    runner.running, runner.running_since = graph.nodes[3], time.monotonic() - 0.5 * rows[0]["seconds"]  # half of the first is over
+    assert runner.summary()["eta_seconds"] == pytest.approx(sum(row["seconds"] for row in rows[:3]) - 0.5 * rows[0]["seconds"], rel=0.05)
+    table = Console(width=100, record=True, file=io.StringIO())
+    table.print(runner.table())
+    lines = [re.split(r"\s{2,}", line.strip()) for line in table.export_text().splitlines()]
+    assert dict(lines) | {"time left": ""} == {"done": "3", "running": "1", "waiting": "2", "time left": "", "now": "starting"}
+
+
+def test_before_the_first_has_ended_the_time_goes_by_records_of_other_studies(finished, tmp_path, monkeypatch):
+    """Of the same network and image size: those beside this study's, else those in results/."""
+    monkeypatch.chdir(tmp_path)
+    made, rest = study.parse(TINY)
+    for records, whose in ((finished / "records" / "other", str(finished / "records")), (tmp_path / "none" / "other", "results")):
+        graph = study.build(study.BENCHMARKS["coco"], "study", study.cells(made, rest), records, "", print)
+        runner = study.Runner(graph, tmp_path / "progress", None)
+        assert runner.summary()["eta_seconds"] > 0 and whose in runner.pace_from
+    graph = study.build(study.BENCHMARKS["coco"], "study", study.cells(made, [*rest, "--image-size", "97"]), tmp_path / "none" / "other", "", print)
+    assert study.Runner(graph, tmp_path / "progress", None).summary()["eta_seconds"] is None
 
 
 # ---- two calls at once ------------------------------------------------------------------------------------------------------
@@ -262,7 +287,7 @@ def test_a_killed_study_leaves_its_cell_to_the_next_call(tmp_path):
     process.communicate()
     code, out = call(tmp_path)
     assert code == 0 and "3 done" in out, out
-    assert logs(tmp_path)["supervised"].count("[1/1] random: test split") <= 1 and len(list((tmp_path / "runs" / "cells").iterdir())) == 2
+    assert logs(tmp_path)["supervised"].count("[1/1] random: test split") == 1 and len(list((tmp_path / "runs" / "cells").iterdir())) == 2
 
 
 def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
@@ -272,6 +297,8 @@ def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
     made = progress(tmp_path)
     assert (made["done"], made["failed"], made["stopped by a failure"]) == (2, 2, 2)
     assert sorted(file.name for file in (tmp_path / "records" / "study").iterdir()) == ["imagenet-S1-f1-s0.json", "random-S1-f1-s0.json"]
+    code, out = call(tmp_path, *unsure, "--dry-run")
+    assert code == 0 and out.count("to do, failed before") == 2
     code, out = call(tmp_path, *unsure)
     assert code == 1 and out.count("accelerate launch") == 2 and out.count("--until labels") == 2  # the failed ones alone
 
