@@ -5,7 +5,7 @@ arm, start, round, origin       row of a table; first weights; 0 supervised, 1 s
 recipe, settings                name; every field that decides the result (policy, fraction, seed, steps ...)
 shapes                          what the generated data set was drawn from; null for other data
 split, metric, metrics          what was scored; the main score; every score, on that split
-curve, flattened                scores on the val split by step; whether the last quarter of the steps changed them by under 2 % (relative)
+curve, flattened                scores on the val split by step; whether the last quarter of the steps changed the main one by under 2 % of its last value
 steps, images, labelled_images  of its own training, a teacher's not counted
 labels, protocol                which human labels; which labels and pool, where a data set has several kinds (PASCAL)
 pseudo_labels                   of a student: report, hashes and cell of its teacher, quality by threshold, some examples; else null
@@ -46,7 +46,7 @@ NOT_DECIDING = ("augment/show.py", "selftrain/errors.py", "selftrain/files.py", 
 
 
 def flattened(curve: list[dict], metric: str) -> bool | None:
-    """Whether the curve had flattened: under 2 % relative gain, or loss, over the last quarter of the steps.
+    """Whether the curve had flattened: it gained, or lost, under 2 % of its last value over the last quarter of the steps.
 
     None for under 4 points, and where nothing was learned.  It is said of this schedule: where the learning rate decays to zero a longer one may still go further.
     """
@@ -55,7 +55,7 @@ def flattened(curve: list[dict], metric: str) -> bool | None:
 
 
 def last_quarter(curve: list[dict], metric: str) -> float | None:
-    """Relative gain over the last quarter of the steps; None as above."""
+    """Gain over the last quarter of the steps, as a share of the last value; None as above."""
     last = curve[-1]
     before = max((p for p in curve if p["step"] <= 0.75 * last["step"]), key=lambda p: p["step"], default=None)
     return None if len(curve) < 4 or before is None or last[metric] <= 0 else (last[metric] - before[metric]) / last[metric]
