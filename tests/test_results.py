@@ -1,21 +1,25 @@
 """Tables, verdict and figures say what the records say, and what is committed under results/ is what its records give."""
 
+import base64
 import csv
 import io
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from figures import FIGURES, drawn_by, figure_names, render, write_figures
-from gallery import pool_split
+from gallery import _with_mask, pool_split
 from matrix import Estimate, Matrix, find_longer, read_studies
+from PIL import Image
 from records import made_up
 from scipy import stats
 from study_tables import sheets, speed_up
 from tables import arms_markdown, fill, regenerate, verdict_markdown
 from verdict import against_paper, compare, verdict
 
+from selftrain.data.voc import PALETTE
 from selftrain.errors import UserError
 from selftrain.record import SCHEMA
 
@@ -246,6 +250,35 @@ def test_figures_are_made_of_what_is_there_and_equal_records_give_equal_bytes(tm
     assert first == again and first["png"].startswith(b"\x89PNG") and b"<svg" in first["svg"]
     alone = Matrix("one", [made_up("random")])
     assert figure_names(alone) == ["curves", "cost"] and all(FIGURES[name](alone) for name in figure_names(alone))
+
+
+def test_figure_1_has_intervals_and_the_published_curve_dashed():
+    axes = FIGURES["policies"](study()).axes[0]
+    bars = {container.get_label(): container for container in axes.containers}
+    assert set(bars) == set(ARMS) - {"random"}
+    (low, high), = [path.vertices[:, 1] for path in bars["imagenet"].lines[2][0].get_paths()][:1]
+    assert ((low + high) / 2, (high - low) / 2) == pytest.approx((5, stats.t.ppf(0.975, 2) / 3**0.5))
+    published_lines = {line.get_label(): line for line in axes.lines if "published" in str(line.get_label())}
+    line = published_lines["imagenet, published"]
+    assert line.get_ydata() == pytest.approx([0.3, -1.0]) and line.is_dashed() and line.get_color() == "0.45"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["S1", "S4"]
+    assert [label.get_text() for label in FIGURES["policies"](study(flat=False)).axes[0].get_xticklabels()] == ["S1 †", "S4 †"]
+
+
+def test_the_labels_axis_is_logarithmic_and_counts_the_labels_of_the_scores_beside_it():
+    coarse = [made_up("imagenet", "S4", f, labels="train_aug", metric="mIoU") | {"labelled_images": 9999} for f in (0.2, 1.0)]
+    fine = [made_up("imagenet", "S4", f, metric="mIoU") for f in (0.2, 1.0)]
+    axes = FIGURES["labels"](Matrix("x", fine + coarse)).axes[0]
+    assert axes.get_xscale() == "log" and list(axes.get_xticks()) == [60, 300]
+
+
+def test_a_mask_is_drawn_over_its_photo():
+    small = np.zeros((2, 2), np.uint8)
+    small[0, 1] = 3
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, "PNG")
+    drawn = _with_mask(np.full((4, 4, 3), 100, np.uint8), base64.b64encode(buffer.getvalue()).decode())
+    assert (drawn[2:] == 100).all() and (drawn[:2, 2:] == 50 + np.asarray(PALETTE)[3] // 2).all()
 
 
 @pytest.mark.parametrize("photo, images, split", [("000000000012.jpg", 1000, "unlabeled"), ("000000000012.jpg", 240, "train"), ("000000000012.jpg", 77, None),
