@@ -104,8 +104,8 @@ def slurm(tmp_path_factory, monkeypatch):
 
 def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, tmp_path):
     """One is told before its hours end, and asks for its requeueing; the other is preempted without a warning: SIGTERM, and Slurm requeues it."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "1", "--steps", "60",
-               "--eval-every", "20", "--save-every", "1000", *TINY, "--records", "records", "--on", "slurm", "--slurm.cpus", "1", "--slurm.hours", "0.5"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "1", "--steps", "150",
+               "--eval-every", "50", "--save-every", "1000", *TINY, "--records", "records", "--on", "slurm", "--slurm.cpus", "1", "--slurm.hours", "0.5"]
 
     def call(*more: str) -> str:
         done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -121,14 +121,14 @@ def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, t
 
     out = call()
     assert "6 jobs submitted" in out and out.count("accelerate launch") == 6
-    assert "0 jobs submitted, 6 queued" in call()  # they are queued: nothing is submitted twice
-    assert "queued" in call("--dry-run")
     supervised = json.loads((tmp_path / "runs/study/study/jobs.json").read_text())
     assert sorted(job.partition("_")[2] for job in supervised.values()) == ["0", "0", "0", "1", "1", "1"]  # three arrays of two tasks
     told, preempted = (node for node in supervised if node.startswith("supervised"))
     for node, command_of_slurm in ((told, ["scancel", "--signal=USR2"]), (preempted, ["scontrol", "requeue"])):
         wait_for(lambda: (tmp_path / "runs" / "cells" / node.removeprefix("supervised-") / "sources.json").exists(), 120, everything)  # training has begun
         subprocess.run([*command_of_slurm, supervised[node]], check=True)
+    assert "0 jobs submitted, 6 queued" in call()  # they are queued again: nothing is submitted twice
+    assert "queued" in call("--dry-run")
     wait_for(lambda: not queue().strip(), 500, everything)
     for node in (told, preempted):
         log = (tmp_path / "runs" / "study" / "study" / "logs" / f"{node}.log").read_text()
@@ -140,7 +140,7 @@ def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, t
     assert sorted(records) == [f"random{student}-S1-f1-s{seed}.json" for student in ("", "-self-training") for seed in (0, 1)]
     for seed in (0, 1):  # each task of an array waited for its own of the one before
         assert records[f"random-self-training-S1-f1-s{seed}.json"]["pseudo_labels"]["teacher"] == records[f"random-S1-f1-s{seed}.json"]["hashes"]["final"]
-    assert [p["step"] for p in records["random-S1-f1-s0.json"]["curve"]] == [20, 40, 60]
+    assert [p["step"] for p in records["random-S1-f1-s0.json"]["curve"]] == [50, 100, 150]
 
 
 def test_without_slurm_the_study_says_so(tmp_path):
