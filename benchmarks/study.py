@@ -188,7 +188,7 @@ def main(args: list[str]) -> int:
     try:
         code = runner.run()
     finally:
-        if runner.cells_seconds:
+        if runner.took:
             say(runner.overhead())
     say(summary_line(runner, graph))
     results = records.parent / "results" if records.parent.name != "results" else records.parent

@@ -71,7 +71,8 @@ class Runner:
         self.elsewhere: set[str] = set()                     # locked by another call
         self.running: Node | None = None
         self.signal: int | None = None
-        self.cells_seconds = self.idle_seconds = 0.0         # spent in launched commands, and waiting for those of other calls
+        self.took: dict[str, float] = {}                     # seconds of the commands of this call, by node
+        self.idle_seconds = 0.0                              # waiting for those of other calls
         self.began = time.time()
         self.queued: dict[str, str] = {}                     # jobs of a cluster: queued or running, by node
         self.lost: set[str] = set()                          # of those that ended without a result
@@ -147,10 +148,11 @@ class Runner:
         write_json(self.folder / "progress.json", self.summary())
 
     def overhead(self) -> str:
-        """What the study itself took of its time, from the start of its process."""
-        total = time.time() - psutil.Process().create_time() - self.idle_seconds
-        own = total - self.cells_seconds
-        return f"{own:.0f} s of {duration(total)} were the study's own ({own / total:.1%}), the rest its commands'"
+        """What the study itself took of its time, from the start of its process; and what its commands took besides what their records count."""
+        total, commands = time.time() - psutil.Process().create_time() - self.idle_seconds, sum(self.took.values())
+        recorded = sum(min(self.took[node.id], seconds(self.graph, node) or 0.0) for node in self.graph.nodes if node.id in self.took)
+        return (f"{total - commands:.0f} s of {duration(total)} were the study's own ({(total - commands) / total:.1%}), the rest its commands': they trained and labelled for "
+                f"{recorded / commands:.0%} of it, and spent {duration((commands - recorded) / len(self.took))} each on their start, the data and the test split")
 
     # ---- running ----------------------------------------------------------------------------------------------------------
 
@@ -209,8 +211,7 @@ class Runner:
         finally:
             stop(process)
             self.running = None
-            took = time.monotonic() - self.running_since
-            self.cells_seconds += took
+            took = self.took[node.id] = time.monotonic() - self.running_since
         self.graph.publish(node)
         self.look()
         if code == 0 and self.graph.done(node):

@@ -171,6 +171,8 @@ def test_two_calls_at_once_run_no_cell_twice(finished):
     assert {kind: text.count("learning rate") for kind, text in logs(finished).items()} == {"supervised": 1, "labels": 1, "student": 1}
     outs = json.loads((finished / "outs.json").read_text())
     assert sum(out.count("accelerate launch") for out in outs) == 3 and all("3 done" in out for out in outs)
+    for out in outs:
+        assert ("were the study's own" in out) == ("accelerate launch" in out)
 
 
 def test_a_finished_study_has_records_progress_and_nothing_to_do(finished):
