@@ -78,9 +78,11 @@ def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y:
         axes.axis("off")
     for n, (axes, place) in enumerate(zip(panels.flat, places)):
         draw(axes, place)
-        axes.set(title=place_name(place), xlim=xlim, ylim=ylim)
+        axes.set_title(place_name(place))
         axes.set(xlabel=x if n + columns >= len(places) else "", ylabel=y if n % columns == 0 else "")
         axes.grid(alpha=0.3)
+    for axes in panels.flat[:len(places)]:  # when all are drawn: the limits of one are those of all
+        axes.set(xlim=xlim, ylim=ylim)
     handles = {text: handle for axes in panels.flat for handle, text in zip(*axes.get_legend_handles_labels())}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(columns, len(handles)), frameon=False, fontsize=8,
                   title="mean over seeds, their range as a band", title_fontsize=8)

@@ -131,7 +131,8 @@ def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[st
         if found and not given and found.effect.mean > 0:
             lines.append(f"{cost}: undecided: {mine[0]} is {found.numbers(matrix.metric, matrix.digits)} against {rival}, which was given {_images(matrix, rival, *at):,} images only")
         elif found:
-            lines.append(_chosen(matrix, cost, mine[0], rival, *at))
+            less = "" if given else f"; {rival} was given {_images(matrix, rival, *at):,} images only"
+            lines.append(_chosen(matrix, cost, mine[0], rival, *at) + less)
         own = [(student, long) for student in mine for long in longer if _start(student) == _start(long)]
         lines += [_chosen(matrix, cost, *pair, *at) for pair in own if pair != (mine[0], rival)]
     return lines

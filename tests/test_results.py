@@ -265,6 +265,12 @@ def test_figure_1_has_intervals_and_the_published_curve_dashed():
     assert [label.get_text() for label in FIGURES["policies"](study(flat=False)).axes[0].get_xticklabels()] == ["S1 †", "S4 †"]
 
 
+def test_the_curves_of_every_panel_are_in_sight():
+    """Panels share their axis: the last may hold the highest curve."""
+    matrix = Matrix("x", [made_up("random", "S1", score=10), made_up("random", "S4", score=60)])
+    assert all(axes.get_ylim()[1] > 60 for axes in FIGURES["curves"](matrix).axes)
+
+
 def test_the_labels_axis_is_logarithmic_and_counts_the_labels_of_the_scores_beside_it():
     coarse = [made_up("imagenet", "S4", f, labels="train_aug", metric="mIoU") | {"labelled_images": 9999} for f in (0.2, 1.0)]
     fine = [made_up("imagenet", "S4", f, metric="mIoU") for f in (0.2, 1.0)]
