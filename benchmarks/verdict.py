@@ -149,8 +149,9 @@ def _chosen(matrix: Matrix, cost: str, best: str, other: str, policy: str, fract
         return f"{cost}: undecided: no seed has both {best} and {other}"
     if found.effect.mean < 0:  # ranked over all seeds each, compared on those that both have
         best, other, found = other, best, compare(matrix, other, best, policy, fraction, labels)
-    certain = {"helps": f"choose {best} over {other}", "under-trained": f"{best} is ahead of {other}, under-trained"}
-    return f"{cost}: {certain.get(found.word, f'no evidence between {best} and {other}')}: {found.numbers(matrix.metric, matrix.digits)}"
+    clear = found.effect.n > 1 and abs(found.effect.mean) > found.effect.half
+    said = (f"{best} is ahead of {other}" if found.rising else f"choose {best} over {other}") if clear else f"no evidence between {best} and {other}"
+    return f"{cost}: {said}{', under-trained' if found.rising else ''}: {found.numbers(matrix.metric, matrix.digits)}"
 
 
 def _ranked(matrix: Matrix, arms: list[str], policy: str, fraction: float, labels: str) -> list[str]:

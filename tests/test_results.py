@@ -142,6 +142,7 @@ def test_the_verdict_says_where_it_agrees_with_the_paper():
 
 def test_an_interval_that_spans_zero_is_no_evidence_and_neither_is_one_seed():
     assert "Pre-training: **no evidence either way**" in said(study((4.0, -3.0, 6.0)), "S1, 100 % of the labels")
+    assert "no evidence between imagenet and random, under-trained: +2.3 AP" in said(study((4.0, -3.0, 6.0), flat=False), "S1, 100 % of the labels")
     alone = Matrix("one", [made_up("random", score=30), made_up("imagenet", score=60)])
     assert "**no evidence either way**: +30.0 AP, one seed: no interval" in said(alone, "S1, 100 % of the labels")
 
