@@ -7,6 +7,7 @@ that place.  Where nothing ran the cell is empty.  † marks cells in which a cu
 import csv
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 from matrix import NOT_THERE, Estimate, Matrix, bill, dagger, place_name
 from published import HE_GAINS, SPEED_UP, every, published
@@ -39,6 +40,10 @@ class Sheet:
         writer.writeheader()
         writer.writerows(self.numbers)
         return buffer.getvalue()
+
+    def files(self, base: Path) -> dict[Path, str]:
+        """Content by path, in every format."""
+        return {base.with_suffix(".md"): self.markdown(), base.with_suffix(".csv"): self.csv(), base.with_suffix(".tex"): self.tex()}
 
     def tex(self) -> str:
         def row(cells: list[str]) -> str:

@@ -22,7 +22,7 @@ from selftrain.errors import UserError
 from selftrain.files import write_atomic, write_json
 from selftrain.progress import duration
 from selftrain.record import arms, stale, steps_to
-from study_tables import Sheet, markdown_rows, published_sheet, sheets, steps_range
+from study_tables import markdown_rows, published_sheet, sheets, steps_range
 from verdict import against_paper, overview, verdict
 
 
@@ -126,21 +126,17 @@ def regenerate(records: Path, out: Path, readme: Path | None = None) -> dict[Pat
     for matrix in studies:
         page += [f"### {matrix.name}: tables", ""]
         for sheet in sheets(matrix):
-            files |= _three(out / "tables" / f"{matrix.name}-{sheet.name}", sheet)
+            files |= sheet.files(out / "tables" / f"{matrix.name}-{sheet.name}")
             page += [sheet.markdown()]
         files[out / "tables" / f"{matrix.name}-verdict.md"] = verdict_markdown(matrix, folded=True)
         page += [f"![{name}](figures/{matrix.name}-{name}.png)" for name in figure_names(matrix)] + [""]
-    files |= _three(out / "tables" / "published", published_sheet())
+    files |= published_sheet().files(out / "tables" / "published")
     page += ["All that the papers print: [tables/published.md](tables/published.md).", ""]
     notes = out / "NOTES.md"
     files[out / "README.md"] = "\n".join(page) + (notes.read_text() if notes.exists() else "")
     if readme is not None and readme.exists():
         files[readme] = fill(readme.read_text(), readme.parent, files)
     return files
-
-
-def _three(base: Path, sheet: Sheet) -> dict[Path, str]:
-    return {base.with_suffix(".md"): sheet.markdown(), base.with_suffix(".csv"): sheet.csv(), base.with_suffix(".tex"): sheet.tex()}
 
 
 def fill(text: str, root: Path, files: dict[Path, str]) -> str:

@@ -27,10 +27,15 @@ class Comparison:
     rising: dict[str, str]           # of the two and their teachers, those whose curves had not flattened, and why that is said
 
     @property
+    def clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.effect.n > 1 and abs(self.effect.mean) > self.effect.half
+
+    @property
     def word(self) -> str:
         if self.rising:
             return "under-trained"
-        if self.effect.n < 2 or not abs(self.effect.mean) > self.effect.half:
+        if not self.clear:
             return "no evidence either way"
         return "helps" if self.effect.mean > 0 else "hurts"
 
@@ -149,8 +154,7 @@ def _chosen(matrix: Matrix, cost: str, best: str, other: str, policy: str, fract
         return f"{cost}: undecided: no seed has both {best} and {other}"
     if found.effect.mean < 0:  # ranked over all seeds each, compared on those that both have
         best, other, found = other, best, compare(matrix, other, best, policy, fraction, labels)
-    clear = found.effect.n > 1 and abs(found.effect.mean) > found.effect.half
-    said = (f"{best} is ahead of {other}" if found.rising else f"choose {best} over {other}") if clear else f"no evidence between {best} and {other}"
+    said = (f"{best} is ahead of {other}" if found.rising else f"choose {best} over {other}") if found.clear else f"no evidence between {best} and {other}"
     return f"{cost}: {said}{', under-trained' if found.rising else ''}: {found.numbers(matrix.metric, matrix.digits)}"
 
 
