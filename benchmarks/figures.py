@@ -22,7 +22,8 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from gallery import draw_gallery, teachers  # noqa: E402
-from matrix import Estimate, Matrix, bill, dagger, place_name, read_studies  # noqa: E402
+from matrix import Estimate, Matrix, bill, dagger, read_studies  # noqa: E402
+from places import percent, place_name  # noqa: E402
 from published import published  # noqa: E402
 from selftrain.errors import UserError  # noqa: E402
 from selftrain.files import write_atomic  # noqa: E402
@@ -78,7 +79,7 @@ def _panels(places: list[tuple], draw: Callable[[Axes, tuple], None], x: str, y:
         axes.axis("off")
     for n, (axes, place) in enumerate(zip(panels.flat, places)):
         draw(axes, place)
-        axes.set_title(place_name(place))
+        axes.set_title(place_name(*place))
         axes.set(xlabel=x if n + columns >= len(places) else "", ylabel=y if n % columns == 0 else "")
         axes.grid(alpha=0.3)
     for axes in panels.flat[:len(places)]:  # when all are drawn: the limits of one are those of all
@@ -102,14 +103,14 @@ def _bars(axes: Axes, places: list[float], estimates: list[Estimate | None], **l
 def policies(matrix: Matrix) -> Figure:
     """Figure 1, left: what each arm gains over the random start, by policy, all labels."""
     fraction, names = matrix.fractions[-1], matrix.policies
-    return _gain(matrix, [(policy, fraction) for policy in names], names, f"augmentation policy, {100 * fraction:g} % of the labels", "Figure 1, left")
+    return _gain(matrix, [(policy, fraction) for policy in names], names, f"augmentation policy, {percent(fraction)} of the labels", "Figure 1, left")
 
 
 def fractions(matrix: Matrix) -> Figure:
     """Figure 1, right: the same by label fraction, under the strongest policy."""
     policy = matrix.policies[-1]
     there = [f for f in matrix.fractions if matrix.at("random", policy, f)]
-    return _gain(matrix, [(policy, f) for f in there], [f"{100 * f:g} %" for f in there], f"share of the labels, {policy}", "Figure 1, right")
+    return _gain(matrix, [(policy, f) for f in there], [percent(f) for f in there], f"share of the labels, {policy}", "Figure 1, right")
 
 
 def _gain(matrix: Matrix, places: list[tuple[str, float]], names: list[str], label: str, title: str) -> Figure:

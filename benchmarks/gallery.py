@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from matrix import Matrix
+from places import place_name
 from selftrain.data.shapes import Shapes, render
 from selftrain.data.voc import PALETTE
 
@@ -30,7 +31,7 @@ def teachers(matrix: Matrix) -> list[tuple[str, dict]]:
         for arm in matrix.arms:
             found = [r for r in matrix.at(arm, policy, fraction).values() if r in shown]
             if found:
-                rows.append((f"{arm.partition(' + ')[0]}\n{policy}, {100 * fraction:g} %", min(found, key=lambda r: r["settings"]["seed"])))
+                rows.append((f"{arm.partition(' + ')[0]}\n{place_name(policy, fraction)}", min(found, key=lambda r: r["settings"]["seed"])))
     return rows[:ROWS]
 
 

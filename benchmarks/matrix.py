@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from places import place
 from selftrain.errors import UserError
 from selftrain.record import arms, flattened, last_quarter
 
@@ -75,11 +76,6 @@ def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
                          f"the record of its teacher (cell {labels['teacher_cell']}) is missing")
     more = bill(by_key[labels["teacher_cell"]], by_key)
     return images + more[0], seconds + more[1]
-
-
-def kind(r: dict) -> str:
-    """Which labels, where a data set has several kinds (PASCAL): train, train_aug; of students also train+pseudo_aug, whose teacher is a train one."""
-    return r.get("protocol", r["labels"]) if r["round"] else r["labels"]
 
 
 class Matrix:
@@ -162,27 +158,19 @@ class Matrix:
             found.append(r["arm"])
         return found
 
-    def under_trained(self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None) -> bool:
-        """Whether the schedule may have decided between two arms."""
-        return any(self.rising(each, policy, fraction, labels, other) for each, other in ((arm, base), (base, arm)))
+    def under_trained(self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None) -> dict[str, str]:
+        """Of two arms and their teachers those whose curves had not flattened on the seeds that both have, and why that is said: the schedule may have decided between the two."""
+        at = policy, fraction, labels
+        if not self.at(arm, *at).keys() & self.at(base, *at).keys():
+            return {}
+        return {each: why for mine, other in ((arm, base), (base, arm)) for each in (mine, *self.taught_by(mine, *at)) if (why := self.rising(each, *at, other))}
 
     def places(self) -> list[tuple[str, float, str]]:
         """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""
         return sorted({key[1:] for key in self.by_place}, key=lambda key: (-key[1], key[0], key[2]))
 
 
-def place(r: dict) -> tuple[str, str, float, str]:
-    """(arm, policy, fraction, kind of labels)."""
-    return r["arm"], r["settings"]["policy"], r["settings"]["fraction"], kind(r)
-
-
-def place_name(at: tuple[str, float, str], of: str = "") -> str:
-    """`S4, 100 %`, and the kind of labels where it is not the usual one."""
-    policy, fraction, labels = at
-    return f"{policy}, {100 * fraction:g} %{of}{'' if labels == 'train' else f', {labels}'}"
-
-
-def dagger(rising: bool | str | None) -> str:
+def dagger(rising: object) -> str:
     return " †" if rising else ""
 
 

@@ -8,6 +8,8 @@ data stand beside them to compare the pattern, never the level.  What other meth
 
 from dataclasses import dataclass
 
+from places import place_name
+
 ZOPH = "Zoph et al. 2020, arXiv 2006.06882"
 HE = "He et al. 2018, arXiv 1811.08883"
 MARKS = ("read", "plotted", "recalled")  # from sure to unsure
@@ -104,7 +106,7 @@ _others(f"{HE}, PASCAL VOC 2007 and 2012", "mAP, R101-FPN", imagenet=82.7, rando
 
 def every() -> list[tuple[str, Number]]:
     """(what, number) of all of them, as results/tables/published.md lists them."""
-    scores = [(f"{'AP' if task == 'coco' else 'mIoU'}, EfficientNet-B7, {arm}, {policy}, {100 * fraction:g} % of the labels{'' if labels == 'train' else f', {labels}'}", number)
+    scores = [(f"{'AP' if task == 'coco' else 'mIoU'}, EfficientNet-B7, {arm}, {place_name(policy, fraction, labels, ' of the labels')}", number)
               for (task, arm, policy, fraction, labels), number in SCORES.items()]
     gains = [(f"Δ{metric} of pre-training, Mask R-CNN {net}, best schedules", number) for net, found in HE_GAINS.items() for metric, number in found.items()]
     return scores + [("speed-up from pre-training, least", SPEED_UP[0]), ("speed-up from pre-training, most", SPEED_UP[1])] + gains + OTHERS

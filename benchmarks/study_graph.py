@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from command import Benchmark
-from matrix import place
+from places import place, place_name
 from selftrain import record, rounds, splits
 from selftrain.errors import UserError
 from selftrain.files import file_name, write_json
@@ -48,7 +48,7 @@ class Node:
     @property
     def title(self) -> str:
         r, cell = self.recipe, self.cells[0]
-        return f"{cell.arm if self.kind != 'labels' else f'{cell.arm}: label the pool'}, {r.policy}, {100 * r.fraction:.4g} % of the labels, seed {r.seed}"
+        return f"{cell.arm if self.kind != 'labels' else f'{cell.arm}: label the pool'}, {place_name(r.policy, r.fraction, of=' of the labels')}, seed {r.seed}"
 
 
 @dataclass(frozen=True)

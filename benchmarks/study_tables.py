@@ -9,7 +9,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from matrix import NOT_THERE, Estimate, Matrix, bill, dagger, place_name
+from matrix import NOT_THERE, Estimate, Matrix, bill, dagger
+from places import percent, place_name
 from published import HE_GAINS, SPEED_UP, every, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
@@ -73,16 +74,16 @@ def sheets(matrix: Matrix) -> list[Sheet]:
             found.append(_scores(matrix, "table2", "Table 2: policies, all labels", [(policy, (policy, 1.0)) for policy in matrix.policies]))
         if len(matrix.fractions) > 1:
             found.append(_scores(matrix, "table3", f"Table 3: label fractions, {strongest}",
-                                 [(f"{100 * f:g} %", (strongest, f)) for f in matrix.fractions if any(matrix.at(arm, strongest, f) for arm in rows)]))
+                                 [(percent(f), (strongest, f)) for f in matrix.fractions if any(matrix.at(arm, strongest, f) for arm in rows)]))
     else:
         if 1.0 in matrix.fractions:
             found.append(_scores(matrix, "table6", "Table 6: segmentation, all labels", [(policy, (policy, 1.0)) for policy in matrix.policies]))
         if len(matrix.fractions) > 1:
-            found.append(_scores(matrix, "fractions", f"Label fractions, {strongest}", [(f"{100 * f:g} %", (strongest, f)) for f in matrix.fractions]))
+            found.append(_scores(matrix, "fractions", f"Label fractions, {strongest}", [(percent(f), (strongest, f)) for f in matrix.fractions]))
         if len(matrix.kinds) > 1:
             found.append(_table8(matrix))
     if len(matrix.policies) > 1 and len(matrix.fractions) > 1:
-        found.append(_scores(matrix, "product", "All policies and fractions", [(f"{p}, {100 * f:g} %", (p, f)) for f in matrix.fractions for p in matrix.policies
+        found.append(_scores(matrix, "product", "All policies and fractions", [(place_name(p, f), (p, f)) for f in matrix.fractions for p in matrix.policies
                                                                                if any(matrix.at(arm, p, f) for arm in rows)]))
     return found + [_cost(matrix), _steps(matrix), _gains(matrix)]
 
@@ -132,7 +133,7 @@ def _table8(matrix: Matrix) -> Sheet:
 
 def _places(matrix: Matrix):
     for policy, fraction, labels in matrix.places():
-        yield policy, fraction, labels, place_name((policy, fraction, labels))
+        yield policy, fraction, labels, place_name(policy, fraction, labels)
 
 
 def _cost(matrix: Matrix) -> Sheet:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from matrix import Estimate, Matrix, bill, place_name
+from matrix import Estimate, Matrix, bill
+from places import place_name
 from published import Number, published
 
 
@@ -55,9 +56,7 @@ def compare(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, l
     if not values:
         return None
     p = float(stats.ttest_1samp(values, 0.0).pvalue) if len(values) > 1 and float(np.std(values)) > 0 else float("nan")
-    at = policy, fraction, labels
-    rising = {each: why for mine, other in ((arm, base), (base, arm)) for each in (mine, *matrix.taught_by(mine, *at)) if (why := matrix.rising(each, *at, other))}
-    return Comparison(arm, base, Estimate.of(values), p, rising)
+    return Comparison(arm, base, Estimate.of(values), p, matrix.under_trained(arm, base, policy, fraction, labels))
 
 
 def paper(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, labels: str) -> Number | None:
@@ -74,7 +73,7 @@ def against_paper(matrix: Matrix) -> str | None:
             found, theirs = compare(matrix, arm, base, policy, fraction, labels), paper(matrix, arm, base, policy, fraction, labels)
             if found is None or theirs is None or theirs.mark == "recalled":
                 continue
-            place = f"{arm} against {base} at {policy}, {100 * fraction:g} %"
+            place = f"{arm} against {base} at {place_name(policy, fraction, labels)}"
             if found.word not in ("helps", "hurts"):
                 open_ += 1
             else:
@@ -102,7 +101,7 @@ def overview(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
     def cell(arm: str, base: str, at: tuple) -> str:
         found = compare(matrix, arm, base, *at)
         return "" if found is None else f"{found.word.removesuffix(' either way')}, {round(found.effect.mean, matrix.digits) + 0.0:+.{matrix.digits}f}"
-    return [f"Δ{matrix.metric}", *(question(*pair) for pair in pairs(matrix))], [[place_name(at, " of the labels"), *(cell(*pair, at) for pair in pairs(matrix))] for at in matrix.places()]
+    return [f"Δ{matrix.metric}", *(question(*pair) for pair in pairs(matrix))], [[place_name(*at, of=" of the labels"), *(cell(*pair, at) for pair in pairs(matrix))] for at in matrix.places()]
 
 
 def sentence(arm: str, base: str, found: Comparison, matrix: Matrix, theirs: Number | None) -> str:
@@ -171,5 +170,5 @@ def verdict(matrix: Matrix) -> list[tuple[str, list[str]]]:
     found = []
     for at in matrix.places():
         lines = [sentence(*pair, c, matrix, paper(matrix, *pair, *at)) for pair in pairs(matrix) if (c := compare(matrix, *pair, *at))]
-        found.append((place_name(at, " of the labels"), lines + choice(matrix, *at) or ["one arm only: nothing to compare"]))
+        found.append((place_name(*at, of=" of the labels"), lines + choice(matrix, *at) or ["one arm only: nothing to compare"]))
     return found

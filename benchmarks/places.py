@@ -1,0 +1,20 @@
+"""Where a run stands in a study's tables, and how that is written: one spelling for commands, tables, figures, verdict and published numbers."""
+
+
+def kind(r: dict) -> str:
+    """Which labels, where a data set has several kinds (PASCAL): train, train_aug; of students also train+pseudo_aug, whose teacher is a train one."""
+    return r.get("protocol", r["labels"]) if r["round"] else r["labels"]
+
+
+def place(r: dict) -> tuple[str, str, float, str]:
+    """(arm, policy, fraction, kind of labels) of a record."""
+    return r["arm"], r["settings"]["policy"], r["settings"]["fraction"], kind(r)
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:g} %"
+
+
+def place_name(policy: str, fraction: float, labels: str = "train", of: str = "") -> str:
+    """`S4, 100 %`, and the kind of labels where it is not the usual one."""
+    return f"{policy}, {percent(fraction)}{of}{'' if labels == 'train' else f', {labels}'}"
