@@ -40,7 +40,7 @@ def demo() -> DetectionRecipe:
 def study() -> DetectionRecipe:
     """The paper's matrix at the size that two CPU cores bear: an easier generated set than the demo's, and a longer schedule.
 
-    command   python benchmarks/study.py coco study --threads 1, given twice: two runs of one thread finish 1.3 times as many steps as one of two
+    command   python benchmarks/study.py coco study --threads 1, given twice, one for each core
     hardware  two CPU cores, 4 GB
     hours     3.5 for the 72 cells of the paper's matrix
     expected  S1: random 60.4, imagenet 76.1, random + self-training 64.5, imagenet + self-training 77.8 AP on the test split (seeds 0, 1, 2); others in results/README.md
@@ -50,7 +50,7 @@ def study() -> DetectionRecipe:
         name="study",
         shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=3, difficulty=0.0),  # learned fastest from scratch
         steps=2000, batch_size=8, lr_batch=8,  # smaller batches got further than fewer steps of 16 on as many images; S1 flattens
-        lr=8e-3,                     # of 0.004, 0.008, 0.016 on the val split with S1: 54.9, 61.3, 61.5 AP from random weights, 74.9, 75.7, 75.2 from ImageNet's
+        lr=8e-3,                     # of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random weights, 74.9, 75.7, 75.2 from ImageNet's
         warmup_steps=100, eval_every=250, save_every=250,
     )
 
@@ -154,7 +154,7 @@ def pascal_paper() -> SegmentationRecipe:
 
     command   accelerate launch --multi_gpu --num_processes 32 benchmarks/pascal.py paper --data VOCdevkit --unlabeled IMAGENET --starts random imagenet imagenet++
     hardware  32 accelerators with 80 GB
-    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6); with --protocol train_aug 84.8 (not checked against the table), train+pseudo_aug 86.7 (Table 8)
+    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6); with --protocol train_aug 84.8 (not checked against the table), train+pseudo_aug, without --unlabeled, 86.7 (Table 8)
     """
     return SegmentationRecipe(
         name="pascal-paper",

@@ -178,7 +178,8 @@ def _steps(matrix: Matrix) -> Sheet:
                          span + (f" ({len(reached) - len(ratios)} of {len(reached)} not)" if ratios and len(ratios) < len(reached) else ""), str(len(reached))])
             numbers += [{"start": start, "policy": policy, "fraction": fraction, "labels": labels, "seed": seed, "steps_random": a, "steps": b or "", "first_evaluated": first}
                         for seed, a, b in reached]
-    return Sheet("steps", f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training [published: {SPEED_UP[0].value:g}x to {SPEED_UP[1].value:g}x]",
+    paper = f" [published: {SPEED_UP[0].value:g}x to {SPEED_UP[1].value:g}x]" if matrix.task == "coco" else ""
+    return Sheet("steps", f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training{paper}",
                  ["start", "random", "this start", "speed-up", "n"], rows, "first evaluated step of the curve on the val split, smallest to largest over seeds, never an interpolation; "
                  f"≤ it was there when first looked at, which bounds the speed-up on one side, or if both were there on none; {DAGGER}", numbers)
 
