@@ -23,7 +23,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from gallery import draw_gallery, teachers  # noqa: E402
 from matrix import Estimate, Matrix, bill, dagger, read_studies  # noqa: E402
-from places import percent, place_name  # noqa: E402
+from places import is_student, percent, place_name  # noqa: E402
 from published import published  # noqa: E402
 from selftrain.errors import UserError  # noqa: E402
 from selftrain.files import write_atomic  # noqa: E402
@@ -40,7 +40,7 @@ plt.rcParams |= {"svg.hashsalt": "selftrain", "svg.fonttype": "path", "font.fami
 def look(arm: str) -> dict:
     """Colour, marker and line of an arm, the same in every figure."""
     colour, marker = COLOURS.get(arm.partition(" + ")[0], OTHER)
-    student, again = "self-training" in arm, arm.rpartition(" ")[2].startswith("x")  # a student's student: `imagenet + self-training x2`
+    student, again = is_student(arm), arm.rpartition(" ")[2].startswith("x")  # a student's student: `imagenet + self-training x2`
     return dict(color=colour, marker=marker, linestyle="-." if again else "--" if student else "-", markerfacecolor="white" if student else colour, markersize=4, label=arm)
 
 
@@ -208,9 +208,10 @@ def figure_names(matrix: Matrix) -> list[str]:
     """The figures that this study's records allow."""
     there = [name for name, draw in FIGURES.items() if name in ("curves", "cost")]
     several = len([f for f in matrix.fractions if any(matrix.at(arm, matrix.policies[-1], f) for arm in matrix.arms)]) > 1
-    there += ["policies"] if len(matrix.policies) > 1 and any(matrix.at("random", policy, matrix.fractions[-1]) for policy in matrix.policies) else []
+    compared = len(matrix.arms) > 1 and "random" in matrix.arms
+    there += ["policies"] if compared and len(matrix.policies) > 1 and any(matrix.at("random", policy, matrix.fractions[-1]) for policy in matrix.policies) else []
     there += ["labels"] if several else []
-    there += ["fractions"] if len([f for f in matrix.fractions if matrix.at("random", matrix.policies[-1], f)]) > 1 else []
+    there += ["fractions"] if compared and len([f for f in matrix.fractions if matrix.at("random", matrix.policies[-1], f)]) > 1 else []
     students = [r["pseudo_labels"] for r in matrix.records if r["pseudo_labels"]]
     there += ["quality"] if any("by_threshold" in p for p in students) else []
     there += ["gallery"] if teachers(matrix) else []

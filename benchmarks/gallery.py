@@ -63,7 +63,9 @@ def draw_gallery(matrix: Matrix) -> Figure:
                           bbox=dict(facecolor=colour, edgecolor="none", pad=0.4, alpha=0.85))
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(title, fontsize=7)
-    figure.suptitle(f"Pseudo-labels of the teachers: {matrix.name}, seed {rows[0][1]['settings']['seed']}", fontsize=9)
+    seeds = [str(r["settings"]["seed"]) for _, r in rows]
+    whose = f"seed {seeds[0]}" if len(set(seeds)) == 1 else f"seeds {', '.join(seeds)} by rows"
+    figure.suptitle(f"Pseudo-labels of the teachers: {matrix.name}, {whose}", fontsize=9)
     return figure
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from places import place
+from places import is_student, place
 from selftrain.errors import UserError
 from selftrain.record import arms, flattened, last_quarter
 
@@ -48,21 +48,31 @@ def decimals(records: list[dict]) -> int:
 
 
 def check_alike(records: list[dict]) -> None:
-    """Raises ValueError where records differ in more than start, self-training and seed: their mean would mean nothing."""
-    first: dict[tuple, dict] = {}
-    for r in records:
-        seed, student = r["settings"]["seed"], r["round"] > 0
-        known = {"recipe": r["recipe"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"], "training images": r["hashes"].get("train"),
-                 "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"), "first weights": r["hashes"].get("weights"), **r["settings"]}
-        # what may differ by more than is asked: the pool exists for students alone, and may be the rest of a seed's own labels; weights are a start's
-        apart = {"pool": (student, seed), "training images": (r.get("labels"), seed), "first weights": (r["start"], student and (r["round"], seed))}
-        for name in known.keys() - {"seed"}:
-            value = json.dumps(known[name])
-            if first.setdefault((name, apart.get(name)), value) != value:
-                raise ValueError(f"these records differ in more than start, self-training and seed: {name}")
+    """Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed: their mean would mean nothing."""
+    _check_same(records, frozenset(), "start, self-training and seed")
     places = [(r["arm"], r["settings"]["seed"]) for r in records]
     if twice := {place for place in places if places.count(place) > 1}:
         raise ValueError(f"two records of one arm and seed: {sorted(twice)}")
+
+
+VARIED = frozenset(("policy", "magnitude", "randaugment_ops", "fraction", "steps", "human labels"))  # by a study, besides start, self-training and seed
+
+
+def _check_same(records: list[dict], but: frozenset[str], what: str) -> None:
+    first: dict[tuple, str] = {}
+    for r in records:
+        seed, fraction, student = r["settings"]["seed"], r["settings"]["fraction"], r["round"] > 0
+        known = {"recipe": r["recipe"], "split": r["split"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"],
+                 "training images": r["hashes"].get("train"), "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"),
+                 "first weights": r["hashes"].get("weights"), **r["settings"]}
+        # what may differ by more than is asked: the pool exists for students alone, and may be the rest of a seed's own labels; weights are a start's
+        labels = (r.get("labels"), fraction)
+        apart = {"pool": (student and r.get("protocol"), seed, fraction), "training images": (*labels, seed), "number of labelled images": labels,
+                 "first weights": (r["start"], student and (r["round"], seed, r["settings"]["policy"], *labels))}
+        for name in known.keys() - but - {"seed"}:
+            value = json.dumps(known[name])
+            if first.setdefault((name, apart.get(name)), value) != value:
+                raise ValueError(f"these records differ in more than {what}: {name}")
 
 
 def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
@@ -81,8 +91,8 @@ def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
 class Matrix:
     """One study's records.
 
-    Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed, where two have one place, where a student's
-    teacher is missing, and where a score is not a number.
+    Raises ValueError where records differ in more than a study varies, those of one policy and fraction in more than start, self-training and seed; where two have
+    one place, where a student's teacher is missing, and where a score is not a number.
     """
 
     def __init__(self, name: str, records: list[dict]):
@@ -99,6 +109,7 @@ class Matrix:
                 raise ValueError(f"a score of {place(r)}, seed {seed}, is not a number")
             seeds[seed] = r
             bill(r, self.by_key)
+        _check_same(records, VARIED, "policy, fraction, steps, start, self-training and seed")
         for at in self.places():
             check_alike([r for arm in self.arms for r in self.at(arm, *at).values()])
 
@@ -131,10 +142,18 @@ class Matrix:
         return decimals(self.records)
 
     def at(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> dict[int, dict]:
-        """Records by seed; of a supervised arm those of the human labels, whatever the pool."""
-        labels = labels or self.kinds[0]
-        key = arm, policy, fraction, labels if "self-training" in arm else labels.partition("+")[0]
+        """Records by seed; of a supervised arm those of the human labels, whatever the pool.  labels: default `labels_of`."""
+        labels = labels or self.labels_of(arm)
+        key = arm, policy, fraction, labels if is_student(arm) else labels.partition("+")[0]
         return self.by_place.get(key) or self.longer.get(key, {})
+
+    def labels_of(self, arm: str) -> str:
+        """The kind of labels that tables of one kind show an arm with: the first that it has."""
+        return self._first_kind.get(arm, self.kinds[0])
+
+    @cached_property
+    def _first_kind(self) -> dict[str, str]:
+        return {arm: kind for kind in reversed(self.kinds) for arm, *_, its in self.by_place if its == kind}
 
     def score(self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> Estimate | None:
         return Estimate.of([r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()])
@@ -144,10 +163,9 @@ class Matrix:
         mine, theirs = self.at(arm, policy, fraction, labels), self.at(base, policy, fraction, labels)
         return [mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric] for seed in sorted(mine.keys() & theirs.keys())]
 
-    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None, beside: str | None = None) -> str | None:
-        """Why it cannot be said to have flattened, if one of its seeds cannot; judged by the curve itself.  `beside`: of the seeds that this arm has too."""
-        seeds = self.at(beside or arm, policy, fraction, labels).keys()
-        reasons = [why_not_flat(r) for seed, r in self.at(arm, policy, fraction, labels).items() if seed in seeds]
+    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None, seeds: set[int] | None = None) -> str | None:
+        """Why it cannot be said to have flattened, if one of its seeds (default: all) cannot; judged by the curve itself."""
+        reasons = [why_not_flat(r) for seed, r in self.at(arm, policy, fraction, labels).items() if seeds is None or seed in seeds]
         return next((why for why in ("still rising", "fell at the end", "learned nothing", "too few points to tell") if why in reasons), None)
 
     def taught_by(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> list[str]:
@@ -161,9 +179,8 @@ class Matrix:
     def under_trained(self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None) -> dict[str, str]:
         """Of two arms and their teachers those whose curves had not flattened on the seeds that both have, and why that is said: the schedule may have decided between the two."""
         at = policy, fraction, labels
-        if not self.at(arm, *at).keys() & self.at(base, *at).keys():
-            return {}
-        return {each: why for mine, other in ((arm, base), (base, arm)) for each in (mine, *self.taught_by(mine, *at)) if (why := self.rising(each, *at, other))}
+        seeds = self.at(arm, *at).keys() & self.at(base, *at).keys()
+        return {each: why for mine in (arm, base) if seeds for each in (mine, *self.taught_by(mine, *at)) if (why := self.rising(each, *at, seeds))}
 
     def places(self) -> list[tuple[str, float, str]]:
         """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""

@@ -1,5 +1,7 @@
 """Where a run stands in a study's tables, and how that is written: one spelling for commands, tables, figures, verdict and published numbers."""
 
+import re
+
 
 def kind(r: dict) -> str:
     """Which labels, where a data set has several kinds (PASCAL): train, train_aug; of students also train+pseudo_aug, whose teacher is a train one."""
@@ -9,6 +11,11 @@ def kind(r: dict) -> str:
 def place(r: dict) -> tuple[str, str, float, str]:
     """(arm, policy, fraction, kind of labels) of a record."""
     return r["arm"], r["settings"]["policy"], r["settings"]["fraction"], kind(r)
+
+
+def is_student(arm: str) -> bool:
+    """`imagenet + self-training`, `random + self-training x2`; not `checkpoint:/self-training/final.pt`."""
+    return re.search(r" \+ self-training( x\d+)?$", arm) is not None
 
 
 def percent(fraction: float) -> str:

@@ -8,7 +8,7 @@ data stand beside them to compare the pattern, never the level.  What other meth
 
 from dataclasses import dataclass
 
-from places import place_name
+from places import is_student, place_name
 
 ZOPH = "Zoph et al. 2020, arXiv 2006.06882"
 HE = "He et al. 2018, arXiv 1811.08883"
@@ -114,5 +114,5 @@ def every() -> list[tuple[str, Number]]:
 
 def published(task: str, arm: str, policy: str, fraction: float, labels: str = "train") -> Number | None:
     """Of a supervised arm the number for its human labels, whatever the pool."""
-    labels = labels if "self-training" in arm else labels.partition("+")[0]
+    labels = labels if is_student(arm) else labels.partition("+")[0]
     return SCORES.get((task, arm, policy, fraction, labels))

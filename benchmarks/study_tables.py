@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matrix import NOT_THERE, Estimate, Matrix, bill, dagger
-from places import percent, place_name
+from places import is_student, percent, place_name
 from published import HE_GAINS, SPEED_UP, every, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
@@ -69,19 +69,14 @@ def sheets(matrix: Matrix) -> list[Sheet]:
     """Every table that this study can have."""
     strongest, rows = matrix.policies[-1], matrix.arms
     found = []
-    if matrix.task == "coco":
-        if 1.0 in matrix.fractions:
-            found.append(_scores(matrix, "table2", "Table 2: policies, all labels", [(policy, (policy, 1.0)) for policy in matrix.policies]))
-        if len(matrix.fractions) > 1:
-            found.append(_scores(matrix, "table3", f"Table 3: label fractions, {strongest}",
-                                 [(percent(f), (strongest, f)) for f in matrix.fractions if any(matrix.at(arm, strongest, f) for arm in rows)]))
-    else:
-        if 1.0 in matrix.fractions:
-            found.append(_scores(matrix, "table6", "Table 6: segmentation, all labels", [(policy, (policy, 1.0)) for policy in matrix.policies]))
-        if len(matrix.fractions) > 1:
-            found.append(_scores(matrix, "fractions", f"Label fractions, {strongest}", [(percent(f), (strongest, f)) for f in matrix.fractions]))
-        if len(matrix.kinds) > 1:
-            found.append(_table8(matrix))
+    by_policy, by_fraction = (("table2", "Table 2: policies, all labels"), ("table3", f"Table 3: label fractions, {strongest}")) if matrix.task == "coco" else (
+        ("table6", "Table 6: segmentation, all labels"), ("fractions", f"Label fractions, {strongest}"))
+    if 1.0 in matrix.fractions:
+        found.append(_scores(matrix, *by_policy, [(policy, (policy, 1.0)) for policy in matrix.policies]))
+    if len(matrix.fractions) > 1:
+        found.append(_scores(matrix, *by_fraction, [(percent(f), (strongest, f)) for f in matrix.fractions if any(matrix.at(arm, strongest, f) for arm in rows)]))
+    if len(matrix.kinds) > 1:
+        found.append(_table8(matrix))
     if len(matrix.policies) > 1 and len(matrix.fractions) > 1:
         found.append(_scores(matrix, "product", "All policies and fractions", [(place_name(p, f), (p, f)) for f in matrix.fractions for p in matrix.policies
                                                                                if any(matrix.at(arm, p, f) for arm in rows)]))
@@ -97,9 +92,10 @@ def published_sheet() -> Sheet:
 
 def _cell(matrix: Matrix, arm: str, policy: str, fraction: float, labels: str | None) -> tuple[str, dict]:
     """(what is printed, its numbers)."""
-    score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, labels or matrix.kinds[0])
+    labels = labels or matrix.labels_of(arm)
+    score, paper = matrix.score(arm, policy, fraction, labels=labels), published(matrix.task, arm, policy, fraction, labels)
     text = "" if score is None else f"{score.show(matrix.digits)}{dagger(matrix.rising(arm, policy, fraction, labels))}, n {score.n}"
-    row = {"arm": arm, "policy": policy, "fraction": fraction, "labels": labels or matrix.kinds[0], "metric": matrix.metric,
+    row = {"arm": arm, "policy": policy, "fraction": fraction, "labels": labels, "metric": matrix.metric,
            **_numbers(score), "flattened": "" if score is None else matrix.rising(arm, policy, fraction, labels) is None,
            "published": "" if paper is None else paper.value, "source": "" if paper is None else paper.source, "mark": "" if paper is None else paper.mark}
     return " ".join(filter(None, (text, "" if paper is None else f"[{paper}]"))), row
@@ -121,7 +117,7 @@ def _scores(matrix: Matrix, name: str, title: str, columns: list[tuple[str, tupl
 
 def _table8(matrix: Matrix) -> Sheet:
     rows, numbers = [], []
-    for start in (s for s in matrix.starts if s != "random"):
+    for start in matrix.starts:
         for policy in matrix.policies:
             cells = [_cell(matrix, start, policy, 1.0, "train"), _cell(matrix, start, policy, 1.0, "train_aug"),
                      _cell(matrix, f"{start} + self-training", policy, 1.0, "train+pseudo_aug")]
@@ -131,9 +127,11 @@ def _table8(matrix: Matrix) -> Sheet:
                  ["start, policy", "train", "train + aug labels", "train + self-training on aug"], rows, LEGEND, numbers)
 
 
-def _places(matrix: Matrix):
+def _places(matrix: Matrix, starts_only: bool = False):
+    """starts_only: not those where a pool is the kind of labels (PASCAL's), whose supervised arms stand with the human labels alone."""
     for policy, fraction, labels in matrix.places():
-        yield policy, fraction, labels, place_name(policy, fraction, labels)
+        if not (starts_only and "+" in labels):
+            yield policy, fraction, labels, place_name(policy, fraction, labels)
 
 
 def _cost(matrix: Matrix) -> Sheet:
@@ -141,7 +139,7 @@ def _cost(matrix: Matrix) -> Sheet:
     for policy, fraction, labels, where in _places(matrix):
         for arm in matrix.arms:
             found = list(matrix.at(arm, policy, fraction, labels).values())
-            if not found:
+            if not found or "+" in labels and not is_student(arm):
                 continue
             bills = [bill(r, matrix.by_key) for r in found]
             seconds, energy = Estimate.of([s for _, s in bills]), [r["measured"]["energy_kwh"] for r in found]
@@ -157,7 +155,7 @@ def _cost(matrix: Matrix) -> Sheet:
 def _steps(matrix: Matrix) -> Sheet:
     """First evaluated step at which an arm's curve reaches the final value of the random arm's curve of the same seed."""
     rows, numbers = [], []
-    for policy, fraction, labels, where in _places(matrix):
+    for policy, fraction, labels, where in _places(matrix, starts_only=True):
         for start in (s for s in matrix.starts if s != "random"):
             mine, base = matrix.at(start, policy, fraction, labels), matrix.at("random", policy, fraction, labels)
             ratios, reached = [], []
@@ -201,7 +199,7 @@ def steps_range(steps: list[int | None], first: int) -> str:
 def _gains(matrix: Matrix) -> Sheet:
     """Does pre-training help classification more than localisation?  AP50 asks little of a box's place, AP75 much."""
     rows, numbers = [], []
-    for policy, fraction, labels, where in _places(matrix):
+    for policy, fraction, labels, where in _places(matrix, starts_only=True):
         for start in (s for s in matrix.starts if s != "random"):
             gains = [Estimate.of(matrix.differences(start, "random", policy, fraction, metric, labels)) for metric in matrix.metrics]
             if gains[0] is None:

@@ -113,12 +113,9 @@ def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def regenerate(records: Path, out: Path, readme: Path | None = None) -> dict[Path, str]:
-    """Every generated text file and its content: tables, results/README.md, and the blocks of the project's README that show them.
-
-    Raises UserError where there are no records, or where those of a study do not belong together.
-    """
-    studies, files = read_studies(records), {}
+def regenerate(studies: list[Matrix], out: Path, readme: Path | None = None) -> dict[Path, str]:
+    """Every generated text file and its content: tables, results/README.md, and the blocks of the project's README that show them."""
+    files: dict[Path, str] = {}
     page = ["# Results", "", "## Verdict", "", "(Made by `python benchmarks/tables.py` from the records beside it.)", ""]
     for matrix in studies:
         page += [f"### {matrix.name}", "", verdict_markdown(matrix)]
@@ -146,9 +143,10 @@ def fill(text: str, root: Path, files: dict[Path, str]) -> str:
 
 
 def write_studies(records: Path, out: Path, console: Console) -> None:
-    for path, content in regenerate(records, out, out.parent / "README.md").items():
+    studies = read_studies(records)
+    for path, content in regenerate(studies, out, out.parent / "README.md").items():
         write_atomic(path, lambda file, content=content: file.write(content.encode()))
-    for matrix in read_studies(records):
+    for matrix in studies:
         console.print(f"{matrix.name}\n{verdict_markdown(matrix)}", highlight=False, soft_wrap=True, markup=False)
         old = [f"  {r['arm']}, {r['settings']['policy']}, {r['settings']['fraction']:g}, seed {r['settings']['seed']}: {'; '.join(why)}" for r in matrix.records if (why := stale(r))]
         if old:

@@ -13,19 +13,17 @@ import numpy as np
 from scipy import stats
 
 from matrix import Estimate, Matrix, bill
-from places import place_name
+from places import is_student, place_name
 from published import Number, published
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """arm - base at one policy and fraction."""
+    """One arm less another at one policy and fraction."""
 
-    arm: str
-    base: str
     effect: Estimate
     p: float
-    rising: dict[str, str]           # of the two and their teachers, those whose curves had not flattened, and why that is said
+    rising: dict[str, str]  # of the two and their teachers, those whose curves had not flattened, and why that is said
 
     @property
     def clear(self) -> bool:
@@ -56,7 +54,7 @@ def compare(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, l
     if not values:
         return None
     p = float(stats.ttest_1samp(values, 0.0).pvalue) if len(values) > 1 and float(np.std(values)) > 0 else float("nan")
-    return Comparison(arm, base, Estimate.of(values), p, matrix.under_trained(arm, base, policy, fraction, labels))
+    return Comparison(Estimate.of(values), p, matrix.under_trained(arm, base, policy, fraction, labels))
 
 
 def paper(matrix: Matrix, arm: str, base: str, policy: str, fraction: float, labels: str) -> Number | None:
@@ -69,7 +67,7 @@ def against_paper(matrix: Matrix) -> str | None:
     """One sentence: in how many of the places that the paper has too the measured effect has its sign, the other one, or is not known."""
     agree, contradict, open_ = [], [], 0
     for policy, fraction, labels in matrix.places():
-        for arm, base in pairs(matrix):
+        for arm, base in pairs(matrix, labels):
             found, theirs = compare(matrix, arm, base, policy, fraction, labels), paper(matrix, arm, base, policy, fraction, labels)
             if found is None or theirs is None or theirs.mark == "recalled":
                 continue
@@ -84,14 +82,15 @@ def against_paper(matrix: Matrix) -> str | None:
             f"{' (' + '; '.join(contradict) + ')' if contradict else ''}, and {open_} are without evidence or under-trained here.")
 
 
-def pairs(matrix: Matrix) -> list[tuple[str, str]]:
-    """(arm, base) of every question: each start against random, each student against its start."""
-    found = [(start, "random") for start in matrix.starts if start != "random" and "random" in matrix.starts]
+def pairs(matrix: Matrix, labels: str = "") -> list[tuple[str, str]]:
+    """(arm, base) of every question: each start against random, each student against its start.  With a pool that is a kind of labels (PASCAL's) only the latter: the former is
+    asked with the human labels alone."""
+    found = [(start, "random") for start in matrix.starts if start != "random" and "random" in matrix.starts and "+" not in labels]
     return found + [(arm, start) for start in matrix.starts for arm in matrix.arms if arm.startswith(f"{start} + self-training")]
 
 
 def question(arm: str, base: str) -> str:
-    if base == "random" and "self-training" not in arm:
+    if base == "random" and not is_student(arm):
         return "Pre-training" if arm == "imagenet" else f"Starting from {arm}"
     return f"Self-training from {base}{arm.removeprefix(f'{base} + self-training')}"
 
@@ -99,7 +98,7 @@ def question(arm: str, base: str) -> str:
 def overview(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
     """The verdict at a glance: (header, rows), a row a policy and fraction, a column a question."""
     def cell(arm: str, base: str, at: tuple) -> str:
-        found = compare(matrix, arm, base, *at)
+        found = compare(matrix, arm, base, *at) if (arm, base) in pairs(matrix, at[2]) else None
         return "" if found is None else f"{found.word.removesuffix(' either way')}, {round(found.effect.mean, matrix.digits) + 0.0:+.{matrix.digits}f}"
     return [f"Δ{matrix.metric}", *(question(*pair) for pair in pairs(matrix))], [[place_name(*at, of=" of the labels"), *(cell(*pair, at) for pair in pairs(matrix))] for at in matrix.places()]
 
@@ -123,7 +122,7 @@ def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[st
     at = policy, fraction, labels
     lines, arms = [], [arm for arm in matrix.arms if matrix.at(arm, *at)]
     ranked, students = _ranked(matrix, [arm for arm in arms if arm in matrix.starts], *at), [arm for arm in arms if arm not in matrix.starts]
-    if len(ranked) > 1:
+    if len(ranked) > 1 and "+" not in labels:
         lines.append(_chosen(matrix, f"At the cost of a supervised run ({_images(matrix, ranked[0], *at):,} images)", *ranked[:2], *at))
     for images in sorted({_images(matrix, student, *at) for student in students}):
         cost = f"At the cost of a self-trained one ({images:,} images, its teacher's included)"
@@ -169,6 +168,6 @@ def verdict(matrix: Matrix) -> list[tuple[str, list[str]]]:
     """(policy and fraction, sentences) for every place of the matrix."""
     found = []
     for at in matrix.places():
-        lines = [sentence(*pair, c, matrix, paper(matrix, *pair, *at)) for pair in pairs(matrix) if (c := compare(matrix, *pair, *at))]
+        lines = [sentence(*pair, c, matrix, paper(matrix, *pair, *at)) for pair in pairs(matrix, at[2]) if (c := compare(matrix, *pair, *at))]
         found.append((place_name(*at, of=" of the labels"), lines + choice(matrix, *at) or ["one arm only: nothing to compare"]))
     return found

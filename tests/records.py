@@ -2,12 +2,14 @@
 
 import zlib
 
+from places import is_student
+
 from selftrain.record import SCHEMA
 
 
 def made_up(arm: str, policy: str = "S1", fraction: float = 1.0, seed: int = 0, score: float = 30.0, *, flat: bool = True, labels: str = "train",
             metric: str = "AP", steps: int = 800, protocol: str | None = None, curve: list[float] | None = None) -> dict:
-    start, student = arm.partition(" + ")[0], "self-training" in arm
+    start, student = arm.partition(" + ")[0], is_student(arm)
     names = ("AP", "AP50", "AP75") if metric == "AP" else ("mIoU", "pixel accuracy")
     key = f"{zlib.crc32(repr((arm, policy, fraction, seed, labels, protocol)).encode()):08x}"
     values = curve or [score * share for share in ((0.5, 0.8, 0.99, 1.0) if flat else (0.3, 0.5, 0.7, 1.0))]

@@ -161,6 +161,8 @@ def test_a_rising_curve_is_under_trained_whatever_the_effect():
     assert "(random still rising)" in said(Matrix("one", [stored, made_up("imagenet")]), "S1, 100 % of the labels")  # the curve is what counts
     unpaired = [made_up("random", seed=s, score=30 + s, flat=s != 2) for s in range(3)] + [made_up("imagenet", seed=s, score=50 + 2 * s) for s in range(2)]
     assert "Pre-training **helps**" in said(Matrix("one", unpaired), "S1, 100 % of the labels")  # the rising seed is in no pair
+    taught = [made_up("imagenet", seed=s, score=50 + s, flat=s != 2) for s in range(3)] + [made_up("imagenet + self-training", seed=s, score=60 + 2 * s) for s in range(2)]
+    assert "Self-training from imagenet **helps**" in said(Matrix("one", taught), "S1, 100 % of the labels")  # neither is its teacher
 
 
 def test_the_choice_never_contradicts_the_verdict_where_arms_have_different_seeds():
@@ -180,6 +182,21 @@ def test_a_pool_may_be_the_rest_of_each_seeds_own_labels_but_not_two_pools_of_on
     records[-1]["hashes"]["pool"] = "another"
     with pytest.raises(ValueError, match="pool"):
         Matrix("rest", records)
+
+
+def test_a_study_may_vary_policy_and_fraction_and_nothing_else_between_them():
+    other = made_up("random", "S4", 0.2)
+    Matrix("x", [made_up("random"), other | {"settings": other["settings"] | {"steps": 3000}}])  # a budget for each policy
+    for name, change in (("lr", {"settings": other["settings"] | {"lr": 0.1}}), ("split", {"split": "val"}), ("test split", {"hashes": other["hashes"] | {"test": "other photos"}}),
+                         ("recipe", {"recipe": "another"})):
+        with pytest.raises(ValueError, match=f"more than policy, fraction, .*: {name}"):
+            Matrix("x", [made_up("random"), other | change])
+
+
+def test_a_checkpoint_whose_path_speaks_of_self_training_is_no_student():
+    path = "checkpoint:/data/self-training/final.pt"
+    text = said(Matrix("x", [record for seed in range(3) for record in (made_up("random", seed=seed, score=30.0 + seed), made_up(path, seed=seed, score=40.0 + 2 * seed))]), "S1, 100 % of the labels")
+    assert f"Starting from {path} **helps**" in text and "Self-training" not in text
 
 
 def test_records_that_do_not_belong_together_are_refused():
@@ -240,6 +257,11 @@ def test_human_labels_and_pseudo_labels_of_the_same_photos_stand_side_by_side():
     assert tables["table8"].rows == [["imagenet, S4", "80.0, n 1", "82.0, n 1", "84.0, n 1"], ["imagenet++, S4", "85.0, n 1 [85.2]", "[84.8 (r)]", "[86.7]"]]
     assert tables["table6"].rows[0][1] == "80.0, n 1"
     assert "Self-training from imagenet: **no evidence either way**: +4.0 mIoU" in said(matrix, "S4, 100 % of the labels, train+pseudo_aug")
+    assert tables["table6"].rows[-1] == ["imagenet + self-training", "84.0, n 1"]  # its pool is the aug photos: it stands nowhere else
+    whole = Matrix("pascal", [*matrix.records, made_up("random", "S4", score=70, metric="mIoU", protocol="train+pseudo_aug")])
+    asked = {place: "\n".join(lines) for place, lines in verdict(whole)}
+    assert [place for place, text in asked.items() if "Pre-training" in text] == ["S4, 100 % of the labels"]  # once, not again beside the pool
+    assert [row[0] for sheet in sheets(whole) if sheet.name == "gains" for row in sheet.rows] == ["S4, 100 %: imagenet", "S4, 100 %: imagenet++"]
     alone = Matrix("aug", [made_up("imagenet++", "S4", labels="train_aug", metric="mIoU")])
     assert sheets(alone)[0].rows == [["imagenet++", "30.0, n 1 [84.8 (r)]"]]  # the number for these labels, not that for the fine ones
 
@@ -296,7 +318,7 @@ def test_the_gallery_draws_the_photos_that_were_labelled(photo, images, split):
 
 
 def test_no_records_is_said_not_drawn(tmp_path):
-    for make in (lambda: regenerate(tmp_path, tmp_path), lambda: write_figures(tmp_path, tmp_path)):
+    for make in (lambda: regenerate(read_studies(tmp_path), tmp_path), lambda: write_figures(tmp_path, tmp_path)):
         with pytest.raises(UserError, match="study.py makes them"):
             make()
 
@@ -321,7 +343,7 @@ def test_committed_tables_regenerate_from_their_records_byte_for_byte(folder):
 def test_studies_regenerate_byte_for_byte():
     if not STUDIES.exists():
         pytest.skip("no study is committed")
-    made = regenerate(STUDIES, ROOT / "results", ROOT / "README.md")
+    made = regenerate(read_studies(STUDIES), ROOT / "results", ROOT / "README.md")
     for path, content in made.items():
         assert path.read_bytes() == content.encode(), path
     assert set((ROOT / "results" / "tables").iterdir()) <= made.keys()  # and nothing that no record stands behind
