@@ -32,10 +32,11 @@ import coco  # noqa: E402
 import pascal  # noqa: E402
 from selftrain.errors import UserError  # noqa: E402
 from selftrain.files import file_name  # noqa: E402
+from selftrain.lock import Lock  # noqa: E402
 from selftrain.progress import duration  # noqa: E402
 from selftrain.recipe import Policy, Recipe, refuse  # noqa: E402
 from selftrain.stop import Stopped  # noqa: E402
-from study_graph import Graph, build, settle_stale, shortest  # noqa: E402
+from study_graph import Graph, build, settle_stale, shortest, show_stale  # noqa: E402
 from study_run import Runner  # noqa: E402
 from study_slurm import Slurm, queued, submit  # noqa: E402
 
@@ -83,6 +84,10 @@ class Study:
             refuse(len(set(values)) < len(values), f"--{option} names one twice: {' '.join(map(str, values))}")
         for fraction in self.fractions:
             refuse(not 0 < fraction <= 1, f"--fractions {fraction} is not in (0, 1]; 10 % is 0.1")
+        try:
+            shlex.split(self.launch)
+        except ValueError as error:
+            raise UserError(f"--launch {self.launch}: {error}") from error
         for policy in self.policies:
             self.budget(policy)
         return self
@@ -118,6 +123,7 @@ def parse(args: list[str]) -> tuple[Study, list[str]]:
 def cells(study: Study, rest: list[str]) -> list[tuple[Recipe, tuple[str, ...]]]:
     """The recipe of every start at every place, and the options that make it of the preset."""
     base = BENCHMARKS[study.task].read([study.recipe, *rest])
+    starts = study.starts or base.starts
     precision = base.precision or launch_precision(study.launch)  # part of a cell's identity, wherever it was said
     # this process settles what is stale; a cell refuses code that changed while the study ran
     rest = _without(rest, "--stale") + (["--stale", "keep"] if base.stale == "keep" else [])
@@ -130,7 +136,8 @@ def cells(study: Study, rest: list[str]) -> list[tuple[Recipe, tuple[str, ...]]]
                          self_training=not alone, rounds=1 if alone else base.rounds)
         shared = ["--policy", policy, "--fraction", shortest(fraction), "--seed", str(seed), *(["--steps", budget] if budget else []), *rest,
                   *(["--no-self-training", "--rounds", "1"] if alone else [])]
-        found += [(replace(recipe, starts=(start,)).check(), (*shared, "--starts", start)) for start in study.starts or base.starts]
+        found += [(replace(recipe, starts=(start,)).check(), (*shared, "--starts", start)) for start in starts]
+    replace(found[0][0], starts=starts).check()  # what is wrong with them together: a cell has one
     return found
 
 
@@ -154,7 +161,7 @@ def listing(runner: Runner) -> Table:
     table = Table("cell", "state", "waits for", "expected", box=None, pad_edge=False)
     for row in runner.summary()["nodes"]:
         expected = "" if row["state"] == "done" else "unknown" if row["expected_seconds"] is None else duration(row["expected_seconds"])
-        table.add_row(escape(row["cell"]), f"{row['state']}{', failed before' if row['failed_before'] else ''}", escape(row["waits_for"] or ""), expected)
+        table.add_row(escape(row["cell"]), f"{row['state']}{', failed before' if row['failed_before'] else ', stale' if row['stale'] else ''}", escape(row["waits_for"] or ""), expected)
     return table
 
 
@@ -171,17 +178,17 @@ def main(args: list[str]) -> int:
     if study.on == "slurm":
         runner.queued, runner.lost = queued(runner)
     if study.dry_run:
-        try:
-            settle_stale(graph, "refuse", say)
-        except UserError as error:
-            say(str(error))
+        show_stale(graph, recipe.stale, say)
         runner.look()
         console.print(listing(runner))
         say(summary_line(runner, graph))
         return 0
-    settle_stale(graph, recipe.stale, say)
+    with Lock(runner.folder / "stale.lock").wait():  # two calls started at once: what one has moved away is not stale to the other
+        graph.read_committed()
+        settle_stale(graph, recipe.stale, say)
     for node in graph.nodes:
         graph.publish(node)
+    runner.at_work = study.on == "here"
     say(summary_line(runner, graph))
     if study.on == "slurm":
         return submit(graph, runner, study.slurm, say)
@@ -199,8 +206,9 @@ def main(args: list[str]) -> int:
 
 def summary_line(runner: Runner, graph: Graph) -> str:
     found = runner.summary()
+    unfinished = ("to do", "waiting", "running", "running elsewhere", "queued")
     names = ("done", "to do", "waiting", "running", "running elsewhere", "queued", "failed", "stopped by a failure")
-    eta = "" if found.get("done") == found["commands"] else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}{f', going by {runner.pace_from}' if runner.pace_from else ''}"
+    eta = "" if not any(found.get(name) for name in unfinished) else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}{f', going by {runner.pace_from}' if runner.pace_from else ''}"
     return f"{graph.program} {graph.preset}: {sum(len(node.cells) for node in graph.nodes if node.kind != 'labels')} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
 
 

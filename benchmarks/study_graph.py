@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from command import Benchmark
+from matrix import VARIED
 from places import place, place_name
 from selftrain import record, rounds, splits
 from selftrain.errors import UserError
@@ -53,7 +54,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in the order they run, teachers before students; and the records of earlier calls, by the place of a table they belong to."""
+    """Nodes in the order they run, teachers before students; and the records of earlier calls."""
 
     nodes: list[Node]
     records: Path                    # folder of the study's committed records
@@ -61,6 +62,11 @@ class Graph:
     preset: str
     launch: str                      # options of `accelerate launch`
     committed: dict[str, dict] = field(default_factory=dict)  # by key of the cell
+    unsettled: set[str] = field(default_factory=set)  # keys of stale cells that would be run again: a dry run's
+
+    def read_committed(self) -> None:
+        self.committed.clear()
+        self.committed.update((found["key"], found) for _, found in read_records(self.records))
 
     def command(self, node: Node) -> list[str]:
         """What runs a node."""
@@ -72,12 +78,12 @@ class Graph:
         return shlex.join(["accelerate", "launch", *shlex.split(self.launch), script, self.preset, *node.options])
 
     def finished(self, cell: Cell) -> dict | None:
-        return record.read(cell.folder / "record.json") or self.committed.get(cell.key)
+        return None if cell.key in self.unsettled else record.read(cell.folder / "record.json") or self.committed.get(cell.key)
 
     def done(self, node: Node) -> bool:
         """Whether nothing is left to do for it: its records exist, or its files, or nobody needs them any more."""
         if node.kind == "labels":
-            return self._idle(node) or ((file := node.labels()) is not None and file.exists())
+            return self._idle(node) or self.finished(node.teacher) is not None and (file := node.labels()) is not None and file.exists()
         if not all(self.finished(cell) for cell in node.cells):
             return False
         # a committed record without its weights cannot teach
@@ -156,8 +162,7 @@ def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str
             nodes.append(Node("labels", (first,), (*options, "--until", "labels"), nodes[-1], len(data.pool), _labels(benchmark.task, recipe, first, data)))
             nodes.append(Node("student", tuple(students), options, nodes[-1], sum(cell.images for cell in students)))
     graph = Graph(nodes, records, benchmark.program.removesuffix(".py"), preset, launch)
-    for _, found in read_records(records):
-        graph.committed[found["key"]] = found
+    graph.read_committed()
     return graph
 
 
@@ -184,7 +189,8 @@ class _Cached:
 
 
 def read_records(folder: Path) -> list[tuple[Path, dict]]:
-    return [(file, record.read(file)) for file in sorted(folder.glob("*.json"))]
+    """Those that are there: another call may move one away meanwhile."""
+    return [(file, found) for file in sorted(folder.glob("*.json")) if (found := record.read(file)) is not None]
 
 
 # ---- records of other code, data or settings ------------------------------------------------------------------------------------
@@ -199,46 +205,91 @@ def difference(found: dict, cell: Cell) -> list[str]:
     return reasons or ["its teacher changed"]
 
 
-def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
-    """List every finished or begun cell, and every committed record, that is of other code, data or settings than now, and do as --stale says.
+@dataclass(frozen=True)
+class Stale:
+    lines: list[str]                       # what is of other code, data or settings than now, and why
+    again: set[str]                        # keys of the cells that --stale rerun runs again: these, and students of these
+    files: list[tuple[Path, dict, Cell]]   # committed records and the cells that stand in their places now
+    other: list[Path]                      # those of other settings or data
+    foreign: list[str]                     # the same of another part of the matrix, which no choice runs again
 
-    Raises UserError on `refuse`, and on `keep` where a record is of other settings: a table of both would mean nothing.
-    """
+    def check(self, choice: str, out: str) -> None:
+        """Raises UserError on `refuse`, on `keep` where a record is of other settings, and where one of another part of the matrix is: a table of both would mean nothing."""
+        if self.foreign:
+            raise UserError("\n".join(["records of this study with other settings:", *self.foreign, "a study's tables hold one setting: give that one, or another --name"]))
+        if self.lines and choice == "refuse":
+            raise UserError(f"{self}\n--stale rerun runs these cells again (what is there is moved to {out}/stale); --stale keep takes what older code "
+                            "measured as it is; another --name keeps both apart")
+        if self.other and choice == "keep":
+            raise UserError(f"{self}\n--stale keep cannot keep a record of other settings or data ({self.other[0]} first): give another --name, or --stale rerun")
+
+    def __str__(self) -> str:
+        return "\n".join(["stale:", *self.lines])
+
+
+def find_stale(graph: Graph) -> Stale:
+    """Every finished or begun cell, and every committed record, that is of other code, data or settings than now."""
     cells = [cell for node in graph.nodes if node.kind != "labels" for cell in node.cells]
     by_place = {place_of(cell): cell for cell in cells}
     stale = {cell.key: reasons for cell in cells if (reasons := rounds.stale(cell))}
-    lines, away, other = [f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale], [], []
-    for file, found in read_records(graph.records):
-        cell = by_place.get(place_and_seed(found)) if "labels" in found else None
-        if cell is None:
-            continue  # of another part of the matrix
-        reasons = record.stale(found) if found["key"] == cell.key else difference(found, cell)
+    found = Stale([f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale], set(stale), [], [], [])
+    for file, r in read_records(graph.records):
+        cell = by_place.get(place_and_seed(r)) if "labels" in r else None
+        if cell is None:  # of another part of the matrix
+            if reasons := apart(r, cells[0].recipe):
+                found.foreign.append(f"{file}: {'; '.join(reasons)}")
+            continue
+        reasons = record.stale(r) if r["key"] == cell.key else difference(r, cell)
         teacher = graph.finished(cell.teacher) if cell.teacher else None
-        if not reasons and teacher and teacher["hashes"]["final"] != found["pseudo_labels"]["teacher"]:
+        if not reasons and teacher and teacher["hashes"]["final"] != r["pseudo_labels"]["teacher"]:
             reasons = ["its teacher was trained anew, to other weights"]
         if reasons:
-            lines.append(f"{file}: {'; '.join(reasons)}")
-            stale.setdefault(cell.key, reasons)
-            other += [file] if found["key"] != cell.key else []
-        away.append((file, found, cell))
-    if not lines:
-        return
-    text = "\n".join(["stale:", *lines])
-    if choice == "refuse":
-        raise UserError(f"{text}\n--stale rerun runs these cells again (what is there is moved to {cells[0].recipe.out}/stale); --stale keep takes what older code "
-                        "measured as it is; another --name keeps both apart")
-    if choice == "keep":
-        if other:
-            raise UserError(f"{text}\n--stale keep cannot keep a record of other settings or data ({other[0]} first): give another --name, or --stale rerun")
-        say(f"{text}\nkept as they are")
-        return
-    say(f"{text}\nrun again")
-    rounds.settle_stale(cells, "rerun", lambda _: None)
+            found.lines.append(f"{file}: {'; '.join(reasons)}")
+            found.again.add(cell.key)
+            found.other.extend([file] if r["key"] != cell.key else [])
+        found.files.append((file, r, cell))
     for cell in cells:  # a student follows its teacher: that will be another
-        if cell.teacher and cell.teacher.key in stale:
-            stale.setdefault(cell.key, [])
-    for file, found in ((file, found) for file, found, cell in away if cell.key in stale):
+        if cell.teacher and cell.teacher.key in found.again:
+            found.again.add(cell.key)
+    return found
+
+
+def apart(found: dict, recipe: Recipe) -> list[str]:
+    """What a record has other than this recipe, of what a study does not vary."""
+    mine, then = identity(recipe, student=found["round"] > 0) | {"recipe": recipe.name}, found["settings"] | {"recipe": found["recipe"]}
+    return [f"{name} {then[name]} -> {mine[name]}" for name in sorted(mine.keys() & then.keys() - VARIED - {"seed"}) if digest(then[name]) != digest(mine[name])]
+
+
+def show_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
+    """What `settle_stale` would say or refuse; what it would run again counts as not done."""
+    found = find_stale(graph)
+    try:
+        found.check(choice, graph.nodes[0].recipe.out)
+        if found.lines:
+            say(f"{found}\n{'kept as they are' if choice == 'keep' else 'to be run again'}")
+    except UserError as error:
+        say(str(error))
+    if choice != "keep":
+        graph.unsettled.update(found.again)
+
+
+def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
+    """List what is stale and do as --stale says.  Raises UserError as `Stale.check` does, and where a cell that would be run again is being trained."""
+    found, cells = find_stale(graph), [cell for node in graph.nodes if node.kind != "labels" for cell in node.cells]
+    found.check(choice, cells[0].recipe.out)
+    if not found.lines:
+        return
+    if choice == "keep":
+        say(f"{found}\nkept as they are")
+        return
+    for cell in (cell for cell in cells if cell.key in found.again):  # before anything is moved
+        with rounds.training_lock(cell) as lock:
+            if not lock.take():
+                raise UserError(f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again")
+    say(f"{found}\nrun again")
+    rounds.settle_stale(cells, "rerun", lambda _: None)
+    for file, r in ((file, r) for file, r, cell in found.files if cell.key in found.again):
         target = Path(cells[0].recipe.out) / "stale" / f"{file.stem}-{time.time_ns()}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, target)
-        graph.committed.pop(found["key"], None)
+        graph.committed.pop(r["key"], None)

@@ -6,7 +6,7 @@ Several accelerators: start the same study once for each (CUDA_VISIBLE_DEVICES=0
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -40,12 +40,13 @@ def start(command: list[str], log: Path) -> subprocess.Popen:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=ignore_signals)
 
 
-def stop(process: subprocess.Popen) -> None:
-    """Tell what runs below a launcher to save and end, again until it has: one that still imports does not listen yet."""
+def stop(process: subprocess.Popen, kill: Callable[[], bool]) -> None:
+    """Tell what runs below a launcher to save and end, again until it has: one that still imports does not listen yet.  Kill it all as soon as `kill` says so."""
     while process.poll() is None:
         try:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.send_signal(signal.SIGTERM)
+            launcher = psutil.Process(process.pid)
+            for each in [*launcher.children(recursive=True), *([launcher] if kill() else [])]:
+                each.send_signal(signal.SIGKILL if kill() else signal.SIGTERM)
         except psutil.NoSuchProcess:
             pass
         for _ in range(20):
@@ -71,6 +72,8 @@ class Runner:
         self.elsewhere: set[str] = set()                     # locked by another call
         self.running: Node | None = None
         self.signal: int | None = None
+        self.signals = 0                                     # how often it was told to stop
+        self.at_work = False                                 # this call, not only others
         self.took: dict[str, float] = {}                     # seconds of the commands of this call, by node
         self.idle_seconds = 0.0                              # waiting for those of other calls
         self.began = time.time()
@@ -118,11 +121,12 @@ class Runner:
         if not self.pace.keys() & {"supervised", "student"}:
             self._others = self._others or pace_of_others(self.graph)
             self.pace, self.pace_from = self._others
-        left = [self.left(node) for node, state in states if state != "done"]
-        at_work = counts.get("running elsewhere", 0) + (max(1, counts.get("running", 0)) if self.queued else 1)
+        left = [self.left(node) for node, state in states if state not in ("done", "failed", "stopped by a failure")]
+        at_work = max(1, counts.get("running elsewhere", 0) + max(self.at_work, counts.get("running", 0)))
         rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
                  "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,
-                 "exit_code": self.failed.get(node.id), "failed_before": state == "to do" and self.failed_file(node).exists(), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
+                 "exit_code": self.failed.get(node.id), "failed_before": state == "to do" and self.failed_file(node).exists(),
+                 "stale": any(cell.key in self.graph.unsettled for cell in node.cells), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
         return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / at_work, "pace_from": self.pace_from,
                 "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
 
@@ -161,21 +165,26 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
         self.write()
+        try:
+            return self._run()
+        finally:
+            self.write()
+
+    def _run(self) -> int:
         while True:
             ready = [node for node in self.graph.nodes if self.state(node) in ("to do", "running elsewhere")]
             if not ready:
-                break
+                return 1 if self.failed else 0
             began, self.elsewhere = time.time(), set()
             if not any(self._take(node) for node in ready if self.state(node) == "to do"):
-                self._pause(2)  # all that can run is run by others
+                self.at_work = False  # all that can run is run by others
+                self._pause(2)
                 self.idle_seconds += 2
             elif time.time() - began > 1:
                 self.write()
-        self.write()
-        return 1 if self.failed else 0
 
     def _note(self, number: int, frame) -> None:
-        self.signal = number
+        self.signal, self.signals = number, self.signals + 1
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -202,14 +211,17 @@ class Runner:
 
     def _launch(self, node: Node) -> None:
         self.console.print(f"{node.title}\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True, markup=False)
-        self.running, self.running_since = node, time.monotonic()
+        self.running, self.running_since, self.at_work = node, time.monotonic(), True
         self.look()
         self.write()
         process = start(self.graph.command(node), self.log(node))
         try:
             code = self._watch(process, node)
+        except Stopped:
+            self.console.print("  told to stop: the training saves its state; a second signal kills it", highlight=False)
+            raise
         finally:
-            stop(process)
+            stop(process, lambda: self.signals > 1)
             self.running = None
             took = self.took[node.id] = time.monotonic() - self.running_since
         self.graph.publish(node)
@@ -229,6 +241,7 @@ class Runner:
                 self._pause(0.1)
                 if time.monotonic() - said >= (5 if self.console.is_terminal else 4 * LOG_EVERY):
                     said = time.monotonic()
+                    self.look()
                     self.write()
                     live.update(self.table()) if self.console.is_terminal else self.console.print(f"  {self._last(node)}", markup=False, highlight=False, soft_wrap=True)
         return code

@@ -42,14 +42,14 @@ class Slurm:
     save_seconds: int = 120
     """before its end a job is told to save"""
     extra: tuple[str, ...] = ()
-    """further options of sbatch, as NAME=VALUE: account=vision"""
+    """further options of sbatch, as NAME=VALUE or NAME: account=vision exclusive"""
 
 
 class Launch:
     """What a job does: the node's command, on every host of the allocation."""
 
-    def __init__(self, command: list[str], options: int, log: Path, lock: Path, folder: str):
-        self.command, self.options, self.log, self.lock, self.folder = command, options, log, lock, folder
+    def __init__(self, command: list[str], options: int, log: Path, lock: Path, folder: str, save_seconds: int):
+        self.command, self.options, self.log, self.lock, self.folder, self.save_seconds = command, options, log, lock, folder, save_seconds
         self.process: subprocess.Popen | None = None
         self.told = False
 
@@ -81,8 +81,9 @@ class Launch:
         """Called by submitit when the job is preempted or out of time: save, end, queue again."""
         import submitit
         if self.process is not None:
-            stop(self.process)
-        return submitit.helpers.DelayedSubmission(Launch(self.command, self.options, self.log, self.lock, self.folder))
+            late = time.monotonic() + 0.8 * self.save_seconds  # then it hangs: what the last checkpoint has is all that can be had, and Slurm would end this job before it asks for another
+            stop(self.process, lambda: time.monotonic() > late)
+        return submitit.helpers.DelayedSubmission(Launch(self.command, self.options, self.log, self.lock, self.folder, self.save_seconds))
 
 
 def submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None]) -> int:
@@ -96,9 +97,7 @@ def submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None
         raise UserError("--on slurm needs submitit: pip install -e '.[slurm]'") from None
     if shutil.which("sbatch") is None:
         raise UserError("--on slurm: there is no sbatch here; run it on a login node of the cluster")
-    with Lock(runner.folder / "submit.lock") as lock:
-        while not lock.take():  # two calls would submit every job twice
-            time.sleep(1)
+    with Lock(runner.folder / "submit.lock").wait():  # two calls would submit every job twice
         return _submit(graph, runner, slurm, say, submitit)
 
 
@@ -131,11 +130,11 @@ def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], Non
                           cpus_per_task=slurm.cpus, gpus_per_node=slurm.gpus or None, mem=None if slurm.memory is None else f"{round(slurm.memory * 1024)}MB",
                           array_parallelism=slurm.parallel, signal_delay_s=slurm.save_seconds,
                           setup=[f"export PYTHONPATH={shlex.quote(str(HERE))}:$PYTHONPATH"],
-                          additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **dict(word.split("=", 1) for word in slurm.extra)})
+                          additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **dict(word.split("=", 1) if "=" in word else (word, True) for word in slurm.extra)})
         if dependency := after([known[node.needs.id] for node in nodes if node.needs and node.needs.id in known and not graph.done(node.needs)]):
             parameters["additional_parameters"]["dependency"] = dependency
         executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
-        launches = [_launch(graph, runner, node) for node in nodes]
+        launches = [_launch(graph, runner, node, slurm.save_seconds) for node in nodes]
         try:
             with executor.batch():
                 submitted = [executor.submit(launch) for launch in launches]
@@ -151,10 +150,10 @@ def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], Non
     return 0
 
 
-def _launch(graph: Graph, runner: Runner, node: Node) -> Launch:
+def _launch(graph: Graph, runner: Runner, node: Node, save_seconds: int) -> Launch:
     command = graph.command(node)
     script = next(i for i, word in enumerate(command) if word.endswith(f"{graph.program}.py"))
-    return Launch(command, script, runner.log(node).absolute(), runner.lock(node).path.absolute(), os.getcwd())
+    return Launch(command, script, runner.log(node).absolute(), runner.lock(node).path.absolute(), os.getcwd(), save_seconds)
 
 
 def stages(graph: Graph, todo: list[Node], known: dict[str, str]) -> list[list[Node]]:

@@ -30,6 +30,12 @@ class Lock:
         self.file = file
         return True
 
+    def wait(self) -> "Lock":
+        """Take it as soon as nobody else holds it."""
+        while not self.take():
+            time.sleep(0.2)
+        return self
+
     def holder(self) -> str:
         """Who took it last, for a person to find."""
         try:

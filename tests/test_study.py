@@ -12,10 +12,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import study
 from rich.console import Console
 from study_graph import record_name
+from study_run import start, stop
 
 from selftrain import record
 from selftrain.errors import UserError
@@ -104,6 +106,7 @@ def test_all_labels_leave_no_rest_to_label():
 @pytest.mark.parametrize("arguments, words", [
     (["--seed", "3"], "give --seeds"), (["--policy", "S1"], "give --policies"), (["--until", "labels"], "leave it out"), (["--fractions", "10"], "10 % is 0.1"),
     (["--seeds", "1", "1"], "names one twice"), (["--starts", "random", "random"], "names one twice"), (["--steps", "S1=5"], "for each of"), (["--batch-size", "0"], "--batch-size 0: at least 1"),
+    (["--weights", "w.pth", "--starts", "imagenet", "imagenet++"], "the two arms would be one"), (["--launch=--cpu 'x"], "--launch --cpu 'x: No closing quotation"),
 ])
 def test_contradictions_are_refused_with_the_cure(arguments, words):
     with pytest.raises(UserError, match=re.escape(words)):
@@ -132,7 +135,7 @@ def test_every_node_is_a_command_that_its_benchmark_accepts(tmp_path, monkeypatc
             recipe = study.BENCHMARKS["coco"].parse(["study", *node.options])
             assert recipe.until == {"labels": "labels", "student": "students"}.get(node.kind, "supervised" if recipe.self_training else "students")
             assert replace(recipe, precision="no", until="students") in [each for each, _ in wanted]
-        assert {len(node.cells) for node in graph.nodes if node.kind == "student"} <= {2}
+        assert {len(node.cells) for node in graph.nodes if node.kind == "student"} == (set() if "--supervised-only" in arguments else {2})
 
 
 def test_what_a_node_takes_is_expected_from_the_records_of_its_kind(finished, monkeypatch):
@@ -146,6 +149,14 @@ def test_what_a_node_takes_is_expected_from_the_records_of_its_kind(finished, mo
         assert new["expected_seconds"] == pytest.approx(done["seconds"]) and done["seconds"] > 0
     runner.running, runner.running_since = graph.nodes[3], time.monotonic() - 0.5 * rows[0]["seconds"]  # half of the first is over
     assert runner.summary()["eta_seconds"] == pytest.approx(sum(row["seconds"] for row in rows[:3]) - 0.5 * rows[0]["seconds"], rel=0.05)
+    runner.running, runner.elsewhere = None, {graph.nodes[3].id}  # all of it is another call's: this one is no second pair of hands
+    left = sum(row["seconds"] for row in rows[:3])
+    assert runner.summary()["eta_seconds"] == pytest.approx(left)
+    runner.at_work = True
+    assert runner.summary()["eta_seconds"] == pytest.approx(left / 2)
+    runner.elsewhere, runner.failed = set(), {graph.nodes[3].id: 1}
+    assert runner.summary()["eta_seconds"] == 0  # nothing of it will run in this call
+    runner.failed, runner.running, runner.running_since = {}, graph.nodes[3], time.monotonic()
     table = Console(width=100, record=True, file=io.StringIO())
     table.print(runner.table())
     lines = [re.split(r"\s{2,}", line.strip()) for line in table.export_text().splitlines()]
@@ -228,6 +239,15 @@ def test_a_changed_recipe_lists_what_changed_and_reuses_nothing(copy, capsys):
     assert "1 to do, 2 waiting" in capsys.readouterr().out  # a cell of its own, beside the first
 
 
+def test_records_of_another_policy_must_have_the_settings_of_this_one(copy, capsys):
+    """Its tables would show both as one experiment."""
+    other = [word if word != "S1" else "S4" for word in TINY]
+    assert study.main([*other, "--dry-run"]) == 0 and "1 to do, 2 waiting" in capsys.readouterr().out
+    for choice in ("refuse", "keep", "rerun"):
+        with pytest.raises(UserError, match=r"random-S1-f1-s0.json: lr 0.008 -> 0.001(.|\n)*another --name"):
+            study.main([*other, "--lr", "0.001", "--stale", choice])
+
+
 def test_changed_data_is_told_apart_from_a_changed_recipe(copy):
     with pytest.raises(UserError, match=r"random-S1-f1-s0.json: data changed"):
         study.main([*TINY, "--shapes.difficulty", "0.5"])
@@ -241,6 +261,9 @@ def test_changed_code_is_listed_kept_or_run_again(copy, capsys):
     with pytest.raises(UserError, match="code changed since: selftrain/train.py"):
         study.main(TINY)
     assert study.main([*TINY, "--dry-run"]) == 0 and "selftrain/train.py" in capsys.readouterr().out
+    assert study.main([*TINY, "--stale", "rerun", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "1 to do, 2 waiting" in out and "to do, stale" in out and "to be run again" in out
     assert study.main([*TINY, "--stale", "keep"]) == 0
     assert "3 done" in capsys.readouterr().out
     made, rest = study.parse([*TINY, "--stale", "rerun"])
@@ -273,12 +296,23 @@ def test_an_interrupted_study_saves_and_goes_on_to_the_same_records(tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 143 and "the same command goes on from here" in out
+    assert progress(tmp_path)["to do"] == 1 and "running" not in progress(tmp_path)
     assert "stopped as told" in logs(tmp_path)["supervised"] and len(list((tmp_path / "runs").rglob("last.pt"))) == 1
     code, out = call(tmp_path, *long)
     assert code == 0 and "3 done" in out and "goes on from its checkpoint" in logs(tmp_path)["supervised"], out
     made = json.loads((tmp_path / "records" / "study" / "random-S1-f1-s0.json").read_text())
     wanted = json.loads(next((tmp_path / "straight").glob("cells/*/record.json")).read_text())
     assert {**made, "measured": 0} == {**wanted, "measured": 0} and len(made["curve"]) == 4  # weights, curve and scores, bit for bit
+
+
+def test_a_training_that_hangs_is_killed_when_asked_twice(tmp_path):
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(100)"
+    process = start([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"], tmp_path / "log")
+    wait_for(lambda: "deaf" in (tmp_path / "log").read_text(), process)
+    child = psutil.Process(process.pid).children()[0]
+    asked = iter([False, False])
+    stop(process, lambda: next(asked, True))
+    assert process.poll() == -signal.SIGKILL and (not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_killed_study_leaves_its_cell_to_the_next_call(tmp_path):
