@@ -16,6 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.table import Table
 
+from places import percent
 from selftrain import rounds
 from selftrain import splits as data
 from selftrain.errors import UserError
@@ -126,7 +127,7 @@ def announce(say, recipe: Recipe, splits: data.Splits, cells: list[rounds.Cell],
     """What will run, before it runs."""
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
     say(f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, {len(splits.train)} images with {recipe.label_source} labels "
-        f"({'listed' if recipe.image_ids else f'{recipe.fraction:.4g} of the set'}), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
+        f"({'listed' if recipe.image_ids else f'{percent(recipe.fraction)} of the set'}), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
         f"{len(splits.train.class_names)} classes")
     say(f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} (global batch / batch it is meant for); "
         f"{accelerator.num_processes} process(es) on {accelerator.device}, precision {accelerator.mixed_precision}")
