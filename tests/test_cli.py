@@ -187,7 +187,7 @@ def test_a_list_of_papers_and_hidden_coarse_labels(tmp_path):
 def test_the_table_bills_a_student_for_its_teacher():
     def record(arm, start, round, ap, curve, images, teacher=None, seed=0, lr=1):
         return {"arm": arm, "start": start, "round": round, "key": arm, "metric": "AP", "metrics": {"AP": ap}, "curve": curve, "images": images, "recipe": "demo",
-                "split": "test", "settings": {"seed": seed, "lr": lr}, "hashes": {"val": "v", "test": "t", "pool": "p" if teacher else None}, "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
+                "split": "test", "settings": {"policy": "S1", "fraction": 1.0, "seed": seed, "lr": lr}, "hashes": {"val": "v", "test": "t", "pool": "p" if teacher else None}, "pseudo_labels": {"teacher_cell": teacher} if teacher else None, "measured": {"seconds": 60.0}}
     random = record("random", "random", 0, 20.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100)
     imagenet = record("imagenet", "imagenet", 0, 30.0, [{"step": 5, "AP": 21.0}, {"step": 10, "AP": 31.0}], 100)
     student = record("random + self-training", "random", 1, 19.0, [{"step": 5, "AP": 9.0}, {"step": 10, "AP": 19.0}], 200, teacher="random")
