@@ -18,6 +18,11 @@ def is_student(arm: str) -> bool:
     return re.search(r" \+ self-training( x\d+)?$", arm) is not None
 
 
+def of_pool(labels: str) -> bool:
+    """Whether a kind of labels is that of a pool (PASCAL's `train+pseudo_aug`): its supervised arms stand, and are asked for, with the human labels alone."""
+    return "+" in labels
+
+
 def percent(fraction: float) -> str:
     return f"{100 * fraction:g} %"
 

@@ -37,7 +37,7 @@ from selftrain.progress import duration  # noqa: E402
 from selftrain.recipe import Policy, Recipe, refuse  # noqa: E402
 from selftrain.stop import Stopped  # noqa: E402
 from study_graph import Graph, build, settle_stale, shortest, show_stale  # noqa: E402
-from study_run import Runner  # noqa: E402
+from study_run import OVER, Runner  # noqa: E402
 from study_slurm import Slurm, queued, submit  # noqa: E402
 
 BENCHMARKS = {"coco": coco.BENCHMARK, "pascal": pascal.BENCHMARK}
@@ -206,10 +206,9 @@ def main(args: list[str]) -> int:
 
 def summary_line(runner: Runner, graph: Graph) -> str:
     found = runner.summary()
-    unfinished = ("to do", "waiting", "running", "running elsewhere", "queued")
     names = ("done", "to do", "waiting", "running", "running elsewhere", "queued", "failed", "stopped by a failure")
-    eta = "" if not any(found.get(name) for name in unfinished) else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}{f', going by {runner.pace_from}' if runner.pace_from else ''}"
-    return f"{graph.program} {graph.preset}: {sum(len(node.cells) for node in graph.nodes if node.kind != 'labels')} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
+    eta = "" if sum(found.get(name, 0) for name in OVER) == found["commands"] else f"; expected: {'unknown before the first has ended' if found['eta_seconds'] is None else duration(found['eta_seconds'])}{f', going by {runner.pace_from}' if runner.pace_from else ''}"
+    return f"{graph.program} {graph.preset}: {len(graph.cells)} cells, {found['commands']} commands: " + ", ".join(f"{found[name]} {name}" for name in names if found.get(name)) + eta
 
 
 if __name__ == "__main__":

@@ -64,6 +64,10 @@ class Graph:
     committed: dict[str, dict] = field(default_factory=dict)  # by key of the cell
     unsettled: set[str] = field(default_factory=set)  # keys of stale cells that would be run again: a dry run's
 
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for node in self.nodes if node.kind != "labels" for cell in node.cells]
+
     def read_committed(self) -> None:
         self.committed.clear()
         self.committed.update((found["key"], found) for _, found in read_records(self.records))
@@ -229,7 +233,7 @@ class Stale:
 
 def find_stale(graph: Graph) -> Stale:
     """Every finished or begun cell, and every committed record, that is of other code, data or settings than now."""
-    cells = [cell for node in graph.nodes if node.kind != "labels" for cell in node.cells]
+    cells = graph.cells
     by_place = {place_of(cell): cell for cell in cells}
     stale = {cell.key: reasons for cell in cells if (reasons := rounds.stale(cell))}
     found = Stale([f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale], set(stale), [], [], [])
@@ -275,7 +279,7 @@ def show_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
 
 def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
     """List what is stale and do as --stale says.  Raises UserError as `Stale.check` does, and where a cell that would be run again is being trained."""
-    found, cells = find_stale(graph), [cell for node in graph.nodes if node.kind != "labels" for cell in node.cells]
+    found, cells = find_stale(graph), graph.cells
     found.check(choice, cells[0].recipe.out)
     if not found.lines:
         return

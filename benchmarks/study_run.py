@@ -24,6 +24,7 @@ from study_graph import HERE, Graph, Node
 
 TAIL = 15  # lines of a failed cell's log that are shown
 NETWORK = ("backbone", "neck", "channels", "head_depth", "image_size")  # what the time of an image goes by
+OVER = ("done", "failed", "stopped by a failure")  # states of nodes that this call will not run any more
 Pace = dict[str, tuple[float, float]]  # seconds and images of finished nodes, by kind
 
 
@@ -121,7 +122,7 @@ class Runner:
         if not self.pace.keys() & {"supervised", "student"}:
             self._others = self._others or pace_of_others(self.graph)
             self.pace, self.pace_from = self._others
-        left = [self.left(node) for node, state in states if state not in ("done", "failed", "stopped by a failure")]
+        left = [self.left(node) for node, state in states if state not in OVER]
         at_work = max(1, counts.get("running elsewhere", 0) + max(self.at_work, counts.get("running", 0)))
         rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
                  "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,

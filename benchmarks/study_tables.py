@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matrix import NOT_THERE, Estimate, Matrix, bill, dagger
-from places import is_student, percent, place_name
+from places import is_student, of_pool, percent, place_name
 from published import HE_GAINS, SPEED_UP, every, published
 from selftrain.progress import duration
 from selftrain.record import steps_to
@@ -128,9 +128,8 @@ def _table8(matrix: Matrix) -> Sheet:
 
 
 def _places(matrix: Matrix, starts_only: bool = False):
-    """starts_only: not those where a pool is the kind of labels (PASCAL's), whose supervised arms stand with the human labels alone."""
     for policy, fraction, labels in matrix.places():
-        if not (starts_only and "+" in labels):
+        if not (starts_only and of_pool(labels)):
             yield policy, fraction, labels, place_name(policy, fraction, labels)
 
 
@@ -139,7 +138,7 @@ def _cost(matrix: Matrix) -> Sheet:
     for policy, fraction, labels, where in _places(matrix):
         for arm in matrix.arms:
             found = list(matrix.at(arm, policy, fraction, labels).values())
-            if not found or "+" in labels and not is_student(arm):
+            if not found or of_pool(labels) and not is_student(arm):
                 continue
             bills = [bill(r, matrix.by_key) for r in found]
             seconds, energy = Estimate.of([s for _, s in bills]), [r["measured"]["energy_kwh"] for r in found]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from matrix import Estimate, Matrix, bill
-from places import is_student, place_name
+from places import is_student, of_pool, place_name
 from published import Number, published
 
 
@@ -83,9 +83,8 @@ def against_paper(matrix: Matrix) -> str | None:
 
 
 def pairs(matrix: Matrix, labels: str = "") -> list[tuple[str, str]]:
-    """(arm, base) of every question: each start against random, each student against its start.  With a pool that is a kind of labels (PASCAL's) only the latter: the former is
-    asked with the human labels alone."""
-    found = [(start, "random") for start in matrix.starts if start != "random" and "random" in matrix.starts and "+" not in labels]
+    """(arm, base) of every question: each start against random, each student against its start; of a pool's kind of labels only the latter."""
+    found = [(start, "random") for start in matrix.starts if start != "random" and "random" in matrix.starts and not of_pool(labels)]
     return found + [(arm, start) for start in matrix.starts for arm in matrix.arms if arm.startswith(f"{start} + self-training")]
 
 
@@ -122,7 +121,7 @@ def choice(matrix: Matrix, policy: str, fraction: float, labels: str) -> list[st
     at = policy, fraction, labels
     lines, arms = [], [arm for arm in matrix.arms if matrix.at(arm, *at)]
     ranked, students = _ranked(matrix, [arm for arm in arms if arm in matrix.starts], *at), [arm for arm in arms if arm not in matrix.starts]
-    if len(ranked) > 1 and "+" not in labels:
+    if len(ranked) > 1 and not of_pool(labels):
         lines.append(_chosen(matrix, f"At the cost of a supervised run ({_images(matrix, ranked[0], *at):,} images)", *ranked[:2], *at))
     for images in sorted({_images(matrix, student, *at) for student in students}):
         cost = f"At the cost of a self-trained one ({images:,} images, its teacher's included)"
