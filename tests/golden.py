@@ -1,0 +1,64 @@
+"""Runs a program in this process and prints what must not move when its code is rearranged, as one json object.
+
+    python tests/golden.py coco|pascal FOLDER [options of the program]
+
+losses      of every optimizer step, in the order of the cells, as exact hexadecimal floats
+records     of every cell, by the name of its folder without the hash: scores, curve, hashes of first and final weights, of data and pool
+labels      a hash of every label file and of all masks beside it, by the same name
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from selftrain.progress import Stage  # noqa: E402
+
+PINNED = ("arm", "origin", "metric", "metrics", "curve", "flattened", "steps", "images", "labelled_images", "labels", "protocol")
+
+
+def main(program: str, folder: str, *options: str) -> dict:
+    losses: list[str] = []
+    shown = Stage.update
+
+    def update(self, done, images, **numbers):
+        losses.extend([numbers["loss"].hex()] if "loss" in numbers else [])
+        shown(self, done, images, **numbers)
+
+    Stage.update = update
+    os.chdir(folder)
+    code = importlib.import_module(program).cli([*options, "--threads", "1", "--workers", "0"])
+    assert code == 0, f"exit code {code}"
+    cells = sorted(Path("runs/cells").iterdir())
+    return {"losses": losses, "records": {_name(cell): _record(cell) for cell in cells}, "labels": {_name(cell): _labels(cell) for cell in cells if list(cell.rglob("labels-*"))}}
+
+
+def _name(cell: Path) -> str:
+    return cell.name.rpartition("-")[0]
+
+
+def _record(cell: Path) -> dict:
+    r = json.loads((cell / "record.json").read_text())
+    found = {name: r[name] for name in PINNED}
+    found["origin"] = found["origin"].split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
+    found["hashes"] = {name: r["hashes"][name] for name in ("train", "val", "test", "pool", "weights", "final")}
+    if r["pseudo_labels"]:
+        left_out = ("teacher_cell", "examples", "hash")  # the file's own hash stands in `labels`
+        found["pseudo_labels"] = {name: value for name, value in r["pseudo_labels"].items() if name not in left_out}
+        found["examples"] = hashlib.blake2b(json.dumps(r["pseudo_labels"]["examples"]).encode(), digest_size=8).hexdigest()
+    return json.loads(json.dumps(found))
+
+
+def _labels(cell: Path) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted([*cell.rglob("labels-*.json"), *cell.rglob("masks/**/*.png")], key=lambda file: file.name):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))
