@@ -8,12 +8,12 @@
 The same command again goes on where it was interrupted, and prints the finished table at once.
 """
 
-from command import Benchmark
-from recipes import COCO
+from recipes.detection import COCO
 from selftrain.data.sources import CocoSource
-from selftrain.tasks.detection import Detection
+from selftrain.program import Benchmark
+from selftrain.tasks.detection.task import Detection
 
-BENCHMARK = Benchmark("coco.py", __doc__, COCO, Detection, CocoSource)
+BENCHMARK = Benchmark(__file__, __doc__, COCO, Detection, CocoSource)
 parse, cli = BENCHMARK.parse, BENCHMARK.cli
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@
 The same command again goes on where it was interrupted, and prints the finished table at once.
 """
 
-from command import Benchmark
-from recipes import PASCAL
+from recipes.segmentation import PASCAL
 from selftrain.data.sources import VocSource
-from selftrain.tasks.segmentation import Segmentation
+from selftrain.program import Benchmark
+from selftrain.tasks.segmentation.task import Segmentation
 
-BENCHMARK = Benchmark("pascal.py", __doc__, PASCAL, Segmentation, VocSource)
+BENCHMARK = Benchmark(__file__, __doc__, PASCAL, Segmentation, VocSource)
 parse, cli = BENCHMARK.parse, BENCHMARK.cli
 
 if __name__ == "__main__":

@@ -30,22 +30,22 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from torchvision import tv_tensors  # noqa: E402
 
-import speed_rows  # noqa: E402
-import speed_segmentation  # noqa: E402
-import speed_study  # noqa: E402
-from recipes import demo  # noqa: E402
+import rivals.detection as speed_rows  # noqa: E402
+import rivals.segmentation as speed_segmentation  # noqa: E402
+import rivals.study as speed_study  # noqa: E402
+from recipes.detection import demo  # noqa: E402
+from rivals.detection import CLASSES, IMAGENET  # noqa: E402
+from rivals.measure import Line, Setting, alternate, threads  # noqa: E402
 from selftrain import record, splits  # noqa: E402
 from selftrain.data.loader import Share, Stream, TrainBatches, loader  # noqa: E402
 from selftrain.data.pool import read_pool  # noqa: E402
 from selftrain.data.sources import CocoSource  # noqa: E402
-from selftrain.errors import UserError  # noqa: E402
-from selftrain.files import write_atomic  # noqa: E402
 from selftrain.pseudo import label_pool  # noqa: E402
-from selftrain.tasks.coco_ap import coco_ap  # noqa: E402
-from selftrain.tasks.detection import Detection, DetectionRecipe  # noqa: E402
+from selftrain.system.errors import UserError  # noqa: E402
+from selftrain.system.files import write_atomic  # noqa: E402
+from selftrain.tasks.detection.coco_ap import coco_ap  # noqa: E402
+from selftrain.tasks.detection.task import Detection, DetectionRecipe  # noqa: E402
 from selftrain.train import Trainer, _optimizer  # noqa: E402
-from speed_measure import Line, Setting, alternate, threads  # noqa: E402
-from speed_rows import CLASSES, IMAGENET  # noqa: E402
 
 # ---- training step ----------------------------------------------------------------------------------------------------------------
 

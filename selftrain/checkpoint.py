@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from selftrain.errors import UserError
-from selftrain.files import write_atomic
+from selftrain.system.errors import UserError
+from selftrain.system.files import write_atomic
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from torch import nn
 
 from selftrain.data.pool import Pool
-from selftrain.errors import UserError
 from selftrain.recipe import Recipe, digest
-from selftrain.tasks import Task
+from selftrain.system.errors import UserError
+from selftrain.tasks.protocol import Task
 from selftrain.train import Engine, predict
 
 PART = 32  # batches a process predicts between two writes

@@ -1,7 +1,7 @@
 """A recipe: everything that decides a run, one field a line.
 
 Here what every task has; what one task adds stands beside it (`DetectionRecipe`, `SegmentationRecipe` in `selftrain/tasks/`).
-Presets stand in `benchmarks/recipes.py`.
+Presets stand in `benchmarks/recipes/`.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from selftrain.data.shapes import Shapes
-from selftrain.errors import UserError
+from selftrain.data.shapes.generate import Shapes
+from selftrain.system.errors import UserError
 
 Policy = Literal["S1", "S2", "S3", "S4"]
 

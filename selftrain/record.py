@@ -33,16 +33,14 @@ from typing import Any
 
 import torch
 
-from selftrain.files import write_json
+from selftrain.system.files import write_json
 
 SCHEMA = 2
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "opencv-python-headless", "numpy", "pycocotools", "faster-coco-eval")
 FLAT = 0.02
 ROOT = Path(__file__).resolve().parent.parent
 # of augment/ and selftrain/, what can stop a run or describe it but not change its result
-NOT_DECIDING = ("augment/show.py", "selftrain/errors.py", "selftrain/files.py", "selftrain/launch.py", "selftrain/lock.py", "selftrain/progress.py",
-                "selftrain/record.py", "selftrain/stop.py", "selftrain/data/check.py", "selftrain/data/check_coco.py", "selftrain/data/check_images.py",
-                "selftrain/data/check_voc.py", "selftrain/data/report.py")
+NOT_DECIDING = ("augment/show.py", "selftrain/record.py", "selftrain/program.py", "selftrain/system/errors", "selftrain/system/files", "selftrain/system/launch", "selftrain/system/lock", "selftrain/system/progress", "selftrain/system/stop", "selftrain/study/", "selftrain/report/", "selftrain/data/check/")
 
 
 def flattened(curve: list[dict], metric: str) -> bool | None:
@@ -77,7 +75,7 @@ def sources() -> dict[str, str]:
     found = {}
     for path in sorted([*(ROOT / "augment").rglob("*.py"), *(ROOT / "selftrain").rglob("*.py")]):
         name = path.relative_to(ROOT).as_posix()
-        if name not in NOT_DECIDING:
+        if not name.startswith(NOT_DECIDING):
             found[name] = hashlib.blake2b(_bare(path.read_text()).encode(), digest_size=4).hexdigest()
     return found
 

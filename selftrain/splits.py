@@ -10,9 +10,9 @@ import numpy as np
 from selftrain.data.dataset import Labelled
 from selftrain.data.fractions import fraction_ids, missing_classes, read_fraction, write_fraction
 from selftrain.data.pool import Pool, read_pool, rest_pool
-from selftrain.data.shapes import generate
-from selftrain.errors import UserError
+from selftrain.data.shapes.generate import generate
 from selftrain.recipe import Recipe, digest
+from selftrain.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from selftrain import checkpoint
 from selftrain.data.loader import EvalBatches, Photos, Share, Stream, TrainBatches, loader
-from selftrain.errors import UserError
 from selftrain.models.norm import synchronise
-from selftrain.progress import Stage, peak_memory
 from selftrain.recipe import Recipe
 from selftrain.record import energy_joules
-from selftrain.seeds import derive
-from selftrain.stop import Stop, Stopped
-from selftrain.tasks import Batch, Task
+from selftrain.system.errors import UserError
+from selftrain.system.progress import Stage, peak_memory
+from selftrain.system.seeds import derive
+from selftrain.system.stop import Stop, Stopped
+from selftrain.tasks.protocol import Batch, Task
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Runs a program in this process and prints what must not move when its code is rearranged, as one json object.
 
-    python tests/golden.py coco|pascal FOLDER [options of the program]
+    python -m tests.golden coco|pascal FOLDER [options of the program]
 
 losses      of every optimizer step, in the order of the cells, as exact hexadecimal floats
 records     of every cell, by the name of its folder without the hash: scores, curve, hashes of first and final weights, of data and pool
@@ -8,15 +8,13 @@ labels      a hash of every label file and of all masks beside it, by the same n
 """
 
 import hashlib
-import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
-from selftrain.progress import Stage  # noqa: E402
+from selftrain.system.progress import Stage
+from tests.programs import load
 
 PINNED = ("arm", "origin", "metric", "metrics", "curve", "flattened", "steps", "images", "labelled_images", "labels", "protocol")
 
@@ -31,7 +29,7 @@ def main(program: str, folder: str, *options: str) -> dict:
 
     Stage.update = update
     os.chdir(folder)
-    code = importlib.import_module(program).cli([*options, "--threads", "1", "--workers", "0"])
+    code = load(program).cli([*options, "--threads", "1", "--workers", "0"])
     assert code == 0, f"exit code {code}"
     cells = sorted(Path("runs/cells").iterdir())
     return {"losses": losses, "records": {_name(cell): _record(cell) for cell in cells}, "labels": {_name(cell): _labels(cell) for cell in cells if list(cell.rglob("labels-*"))}}

@@ -1,6 +1,6 @@
 """Runs a benchmark in forked processes that really die, for tests/test_interruption.py.
 
-    python tests/interrupt.py TRIALS.json coco|pascal ARGUMENTS...
+    python -m tests.interrupt TRIALS.json coco|pascal ARGUMENTS...
 
 TRIALS: a list of {"out": folder, "event": name, "at": n, "signal": 9 or 15} or {"out": folder, "after": seconds, "signal": 9}.
 Each trial starts the program, which sends itself the signal at the n-th such event (or gets it after some seconds), and starts
@@ -9,7 +9,6 @@ it again to the end.  Events: step (after an optimizer step), save (inside write
 json list of {"first": wait status, "second": exit code, "counts": events seen in the first process}.
 """
 
-import importlib
 import json
 import os
 import signal
@@ -18,9 +17,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
-from selftrain import files, pseudo, train  # noqa: E402
+from selftrain import pseudo, train
+from selftrain.system import files
+from tests.programs import load
 
 
 def count_events(event: str | None, at: int, number: int, log: Path) -> None:
@@ -71,7 +70,7 @@ def start(arguments: list[str], out: str, event: str | None, at: int, number: in
         code = 1
         try:
             count_events(event, at, number, Path(f"{out}.counts"))
-            code = importlib.import_module(arguments[0]).cli([*arguments[1:], "--out", out])
+            code = load(arguments[0]).cli([*arguments[1:], "--out", out])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -81,7 +80,7 @@ def start(arguments: list[str], out: str, event: str | None, at: int, number: in
 
 def main() -> None:
     trials, arguments = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2:]
-    importlib.import_module(arguments[0])  # before the first fork
+    load(arguments[0])  # before the first fork
     results = []
     for trial in trials:
         child = start(arguments, trial["out"], trial.get("event"), trial.get("at", 0), trial.get("signal", signal.SIGKILL))

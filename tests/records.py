@@ -2,9 +2,8 @@
 
 import zlib
 
-from places import is_student
-
 from selftrain.record import SCHEMA
+from selftrain.report.places import is_student
 
 
 def made_up(arm: str, policy: str = "S1", fraction: float = 1.0, seed: int = 0, score: float = 30.0, *, flat: bool = True, labels: str = "train",

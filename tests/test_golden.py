@@ -1,7 +1,7 @@
 """What rearranging code must not move: losses, weights, pseudo-labels and records of short runs, bit for bit.
 
 The numbers in tests/golden.json were measured under the versions and the kind of processor that stand in it; elsewhere sums of floats round
-otherwise, and only what no float enters is compared.  `python tests/test_golden.py` measures them anew, for a change that is meant to move them.
+otherwise, and only what no float enters is compared.  `python -m tests.test_golden` measures them anew, for a change that is meant to move them.
 """
 
 import importlib.metadata
@@ -39,7 +39,7 @@ def machine() -> dict[str, str]:
 
 def measure(name: str, folder: Path) -> dict:
     program, *options = RUNS[name]
-    done = subprocess.run([sys.executable, str(HERE / "golden.py"), program, str(folder), *options], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tests.golden", program, str(folder), *options], cwd=HERE.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

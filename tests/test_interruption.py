@@ -1,6 +1,5 @@
 """Real processes, really killed: the same command afterwards ends where an uninterrupted run ends, bit for bit."""
 
-import importlib
 import json
 import os
 import random
@@ -14,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from selftrain.data.shapes import Shapes, generate
+from selftrain.data.shapes.generate import Shapes, generate
+from tests.programs import ROOT, load
+from tests.programs import path as program
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["demo", "--starts", "random", "--steps", "6", "--warmup-steps", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "0.01", "--lr-batch", "4",
          "--eval-every", "3", "--eval-batch", "4", "--save-every", "2", "--channels", "16", "--head-depth", "1", "--drop-path", "0.2", "--policy", "S4"]
 OWN = {"coco": ["--score-threshold", "0.001"], "pascal": ["--neck-repeats", "1", "--pseudo-threshold", "0.1", "--teacher-scales", "0.5", "1"]}
@@ -38,7 +38,7 @@ def arguments(benchmark, tmp_path_factory):
 
 def interrupt(trials: list[dict], arguments: list[str], folder: Path) -> list[dict]:
     (folder / "trials.json").write_text(json.dumps(trials))
-    done = subprocess.run([sys.executable, str(ROOT / "tests" / "interrupt.py"), str(folder / "trials.json"), *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tests.interrupt", str(folder / "trials.json"), *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -93,10 +93,6 @@ def test_sigterm_saves_at_once_and_exits_143(arguments, uninterrupted, tmp_path)
     assert any("part-" in name for name in label["left"])  # what was labelled is kept
     for trial in trials:
         assert products(Path(trial["out"])) == whole
-
-
-def program(name: str) -> str:
-    return str(ROOT / "benchmarks" / f"{name}.py")
 
 
 def launch(*arguments: str, log: Path, options: tuple[str, ...] = ("--num_processes", "1")) -> subprocess.Popen:
@@ -164,8 +160,8 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
 
 
 def initial_weights(benchmark: str, start: str, final: Path) -> dict[str, torch.Tensor]:
-    from selftrain import rounds
-    made = importlib.import_module(benchmark).BENCHMARK
+    from selftrain import run as rounds
+    made = load(benchmark).BENCHMARK
     recipe = made.parse([*SMALL, *OWN[benchmark], "--drop-path", "0"])
     classes = tuple(json.loads((final.parent / "record.json").read_text())["metrics"]["per_class"])
     return dict(rounds.fresh_model(made.task(recipe, classes), recipe, start, None)[0].named_parameters())

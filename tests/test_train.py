@@ -12,15 +12,17 @@ from accelerate import Accelerator
 from torch import nn
 
 from augment import Sample
-from recipes import COCO
 from selftrain import checkpoint
 from selftrain.data.loader import Stream
-from selftrain.errors import UserError
 from selftrain.pseudo import label_pool
 from selftrain.recipe import digest
 from selftrain.record import flattened, steps_to
-from selftrain.stop import Stop
+from selftrain.system.errors import UserError
+from selftrain.system.stop import Stop
 from selftrain.train import Averages, Engine, Trainer, evaluate, learning_rate, normalised_loss
+from tests.programs import load
+
+COCO = load("recipes.detection").COCO
 
 
 class Greys:

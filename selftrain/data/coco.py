@@ -16,8 +16,8 @@ from selftrain.data import cocojson
 from selftrain.data.dataset import Labelled, class_difference
 from selftrain.data.image import read_bytes, read_image
 from selftrain.data.layout import CocoLayout, find_layout
-from selftrain.errors import UserError
-from selftrain.files import write_atomic
+from selftrain.system.errors import UserError
+from selftrain.system.files import write_atomic
 
 __all__ = ["CocoDataset", "CocoLayout", "box_faults", "find_layout", "read_coco", "repeated", "size_fault", "write_coco"]
 

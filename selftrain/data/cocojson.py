@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 _INT64 = 2**63
 

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from augment.sample import Sample
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 
 class Labelled(ABC):

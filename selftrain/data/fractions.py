@@ -10,9 +10,9 @@ import numpy as np
 from selftrain.data.coco import CocoDataset
 from selftrain.data.dataset import Labelled, id_bytes
 from selftrain.data.image import read_bytes
-from selftrain.errors import UserError
-from selftrain.files import write_atomic
-from selftrain.seeds import derive
+from selftrain.system.errors import UserError
+from selftrain.system.files import write_atomic
+from selftrain.system.seeds import derive
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 # Every failed decode becomes a UserError that names the file; OpenCV's own lines name none and would bury it.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)  # OpenCV 4 and 5 keep it in different places

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 _TREE = """\
 {root}/

@@ -16,8 +16,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Sample
-from selftrain.errors import UserError
-from selftrain.seeds import derive, generator
+from selftrain.system.errors import UserError
+from selftrain.system.seeds import derive, generator
 
 
 class Photos(Protocol):

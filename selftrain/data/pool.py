@@ -12,7 +12,7 @@ from augment.sample import Sample
 from selftrain.data.coco import read_coco
 from selftrain.data.dataset import Labelled
 from selftrain.data.image import read_image
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 

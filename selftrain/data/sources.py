@@ -12,7 +12,7 @@ from selftrain.data.fractions import import_unbiased_teacher
 from selftrain.data.layout import find_layout
 from selftrain.data.pool import Pool, listed_pool, read_pool, rest_pool
 from selftrain.data.voc import find_voc, has_labels, import_ids, read_voc
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 Warn = Callable[[str], None]
 

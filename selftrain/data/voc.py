@@ -18,7 +18,7 @@ from augment.geometry import VOID
 from augment.sample import Sample
 from selftrain.data.dataset import Labelled, class_difference
 from selftrain.data.image import read_bytes, read_image
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 IGNORED = VOID  # 255: what the policies put where nothing is known
 LISTS = ("train", "val", "test", "train_aug", "unlabeled")

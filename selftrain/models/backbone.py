@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 
 class Backbone(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selftrain.errors import UserError
+from selftrain.system.errors import UserError
 
 LEVELS = (3, 4, 5, 6, 7)             # of the cell's inputs, which have the indices 0..4
 

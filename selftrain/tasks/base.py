@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from augment import Sample, build_policy, fit
 from augment.policies import Policy
-from selftrain.errors import UserError
 from selftrain.models.backbone import Backbone
 from selftrain.models.fold import fold
 from selftrain.models.fpn import FPN
 from selftrain.models.nasfpn import LEVELS, NASFPN
 from selftrain.recipe import Recipe
-from selftrain.tasks import Batch
+from selftrain.system.errors import UserError
+from selftrain.tasks.protocol import Batch
 
 
 class BaseTask:

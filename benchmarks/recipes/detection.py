@@ -1,0 +1,98 @@
+"""The recipes of detection: what is trained, on what, for how long.  Every field and its meaning: `selftrain/recipe.py`, and beside the task."""
+
+from dataclasses import replace
+
+from selftrain.data.shapes.generate import Shapes
+from selftrain.tasks.detection.task import DetectionRecipe
+
+
+def demo() -> DetectionRecipe:
+    """All three starting points on a generated data set.
+
+    command   accelerate launch benchmarks/coco.py
+    hardware  two CPU cores, 4 GB
+    hours     0.09
+    expected  random 16.0, imagenet 64.5, random + self-training 17.0, imagenet + self-training 67.2 AP on the test split (seeds 0, 1, 2; two cores)
+    """
+    return DetectionRecipe(
+        name="demo",
+        data="shapes",
+        shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=2000, classes=5, difficulty=0.1),
+        policy="S1",                 # the mildest; stronger policies need longer schedules
+        backbone="tf_efficientnet_lite0",  # its real ImageNet weights come with a PyPI package
+        image_size=65,               # 32 k + 1, where SAME and symmetric padding are one function
+        min_level=3, max_level=4,    # 9 x 9 and 5 x 5 cells: objects are 14 to 50 px
+        channels=64, head_depth=2,
+        anchor_scale=2.0,            # anchors from 16 px
+        steps=500, batch_size=16,
+        optimizer="adamw", lr=4e-3, lr_batch=16, weight_decay=1e-4,  # beat SGD for both starts at this size
+        warmup_steps=50, clip_norm=10.0, ema=0.99,
+        pseudo_threshold="auto",     # a teacher of minutes is unsure: at 0.5 it would starve its student
+        eval_every=100, eval_batch=50, save_every=100,
+        workers=0,                   # two cores, and 0.4 ms of loading an image against 6 ms of training
+    )
+
+
+def study() -> DetectionRecipe:
+    """The paper's matrix at the size that two CPU cores bear: an easier generated set than the demo's, and a longer schedule.
+
+    command   python benchmarks/study.py coco study --threads 1, given twice, one for each core
+    hardware  two CPU cores, 4 GB
+    hours     3.5 for the 72 cells of the paper's matrix
+    expected  S1: random 60.4, imagenet 76.1, random + self-training 64.5, imagenet + self-training 77.8 AP on the test split (seeds 0, 1, 2); others in results/README.md
+    """
+    return replace(
+        demo(),
+        name="study",
+        shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=3, difficulty=0.0),  # learned fastest from scratch
+        steps=2000, batch_size=8, lr_batch=8,  # smaller batches got further than fewer steps of 16 on as many images; S1 flattens
+        lr=8e-3,                     # of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random weights, 74.9, 75.7, 75.2 from ImageNet's
+        warmup_steps=100, eval_every=250, save_every=250,
+    )
+
+
+def mini() -> DetectionRecipe:
+    """One's own data: a small real network, moderate images, all four arms.
+
+    command   accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR
+    hardware  one accelerator with 16 GB; on a CPU give --image-size 129 --anchor-scale 2 --steps 500 --batch-size 8 --lr-batch 8
+    """
+    return DetectionRecipe(
+        name="mini",
+        data="coco",
+        policy="S1",
+        backbone="tf_efficientnet_lite0",
+        image_size=321,              # 32 k + 1
+        channels=64, head_depth=3,
+        steps=6000, batch_size=32,
+        optimizer="adamw", lr=1e-3, lr_batch=32, weight_decay=1e-4,
+        warmup_steps=300, ema=0.999,
+        pseudo_threshold="auto",
+        eval_every=500, eval_batch=32, save_every=200, workers=4,
+    )
+
+
+def paper() -> DetectionRecipe:
+    """Zoph et al. 2020: EfficientNet-B7 + FPN RetinaNet at 640 px, Augment-S4, trained until it has converged.
+
+    command   accelerate launch --multi_gpu --num_processes 64 benchmarks/coco.py paper --data COCO --unlabeled IMAGENET
+    hardware  64 accelerators with 80 GB
+    expected  random 44.3, imagenet 43.3, random + self-training 45.6, imagenet + self-training 44.6 AP (Tables 2 and 3, 100 %, S4)
+    """
+    return DetectionRecipe(
+        name="paper",
+        data="coco",
+        policy="S4",
+        backbone="tf_efficientnet_b7",
+        image_size=640, min_level=3, max_level=7, channels=256, head_depth=4,
+        steps=120_000, batch_size=256,  # 260 epochs of COCO for S4; S1 converges in 45,000
+        optimizer="sgd", lr=0.32, lr_batch=256, momentum=0.9, weight_decay=1e-4,
+        warmup_steps=1000, clip_norm=10.0,
+        bn_momentum=0.003,           # TensorFlow's 0.997
+        ema=0.9998,                  # EfficientDet's; the paper does not say
+        pseudo_threshold=0.5, student_start="teacher",  # "to save time", says the paper
+        eval_every=5000, eval_batch=8, save_every=1000, workers=8,
+    )
+
+
+COCO = {"demo": demo, "study": study, "mini": mini, "paper": paper}

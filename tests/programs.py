@@ -1,0 +1,21 @@
+"""The programs of benchmarks/ as modules, for tests in their own process; by themselves they are scripts and no package."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+ALONE = ("recipes", "coco", "pascal")  # how the scripts name each other
+
+
+def load(name: str) -> ModuleType:
+    """`coco`, `study` or `recipes.detection`: what `python benchmarks/coco.py` runs, as a module."""
+    for each in ALONE:
+        sys.modules.setdefault(each, importlib.import_module(f"benchmarks.{each}"))
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def path(name: str) -> str:
+    """The file of a program: `coco` is benchmarks/coco.py."""
+    return str(ROOT / "benchmarks" / f"{name}.py")
