@@ -6,6 +6,7 @@
 
 `python -m augment.show PHOTO --out sheet.png` draws what the policies do.
 """
+
 import os
 
 # At import albumentations asks the network for a newer version unless this is set beforehand.

@@ -5,6 +5,7 @@ height), class, ignore flag; the pipeline cuts boxes at the picture's border aft
 without area. Class maps move with the same matrix as the image, nearest neighbour, and get 255 (ignore) where nothing
 is known. Numbers of pixels are meant for a picture of long side 640, the paper's, and grow with the picture.
 """
+
 from __future__ import annotations
 
 from abc import abstractmethod
@@ -18,9 +19,9 @@ from albumentations.core.bbox_utils import denormalize_bboxes, normalize_bboxes
 from augment.ops import GREY
 from augment.sample import Sample
 
-VOID = 255              # "ignore" in a class map
-VOIDS = (VOID,) * 3     # the same, for OpenCV and however many channels
-REFERENCE = 640         # long side for which distances in pixels are given
+VOID = 255  # "ignore" in a class map
+VOIDS = (VOID,) * 3  # the same, for OpenCV and however many channels
+REFERENCE = 640  # long side for which distances in pixels are given
 IMAGENET_MEAN = (124, 116, 104)  # becomes 0 after normalisation
 
 
@@ -116,7 +117,10 @@ class TranslateYInBoxes(A.DualTransform):
         boxes = [box for box in boxes if not box[5] and self.py_random.random() < self.box_p / 3]
         self.py_random.shuffle(boxes)
         # Whole pixels that the box touches. Rounding to 1/100 first undoes the division by the picture's size.
-        areas = [(*np.floor(box[:2].round(2)).astype(int), *np.ceil(box[2:4].round(2)).astype(int)) for box in boxes]
+        areas = [
+            (*np.floor(box[:2].round(2)).astype(int), *np.ceil(box[2:4].round(2)).astype(int))
+            for box in boxes
+        ]
         return {"areas": areas, "shift": shift}
 
     def apply(self, img, areas, shift, **params):
@@ -161,7 +165,9 @@ class JitterCrop(A.DualTransform):
 
     def apply_to_mask(self, mask, source, target, **params):
         # EXACT takes the pixel under the target pixel's centre, as the image's interpolation does; NEAREST does not.
-        return _pad(cv2.resize(_cut(mask, source), target, interpolation=cv2.INTER_NEAREST_EXACT), self.size, VOIDS)
+        return _pad(
+            cv2.resize(_cut(mask, source), target, interpolation=cv2.INTER_NEAREST_EXACT), self.size, VOIDS
+        )
 
     def apply_to_bboxes(self, bboxes, source, target, shape, **params):
         boxes = denormalize_bboxes(bboxes, shape[:2])
@@ -186,7 +192,9 @@ def fit(sample: Sample, size: int, fill: tuple[int, int, int] = IMAGENET_MEAN) -
     if mask is not None:
         mask = _pad(cv2.resize(mask, target, interpolation=cv2.INTER_NEAREST_EXACT), size, VOIDS)
     sample = sample.clipped()
-    return replace(sample, image=image, mask=mask, boxes=sample.boxes * np.float32(scale)).clipped(*target), scale
+    return replace(sample, image=image, mask=mask, boxes=sample.boxes * np.float32(scale)).clipped(
+        *target
+    ), scale
 
 
 def _pixels(amount: float, width: int, height: int) -> int:
@@ -210,14 +218,14 @@ def _shift_inside(image, areas, shift: int, fill: int):
         old = image[y1:y2, x1:x2]
         new = np.full_like(old, fill)
         if abs(shift) < len(old):
-            new[max(0, shift):len(old) + min(0, shift)] = old[max(0, -shift):len(old) - max(0, shift)]
+            new[max(0, shift) : len(old) + min(0, shift)] = old[max(0, -shift) : len(old) - max(0, shift)]
         image[y1:y2, x1:x2] = new
     return image
 
 
 def _cut(image, source):
     x, y, width, height = source
-    return image[y:y + height, x:x + width]
+    return image[y : y + height, x : x + width]
 
 
 def _resize(image, target: tuple[int, int]):

@@ -4,6 +4,7 @@ Each takes and returns an (H, W, 3) uint8 RGB image and never writes into its ar
 `ImageOps` and `ImageEnhance`, which the official `autoaugment_utils.py` (tensorflow/tpu, detection) re-implements.
 An operation on single values is one look-up in a table of 256: no float image is ever made.
 """
+
 from __future__ import annotations
 
 import albumentations as A
@@ -58,7 +59,9 @@ def _look_up(image, table):
 
 def _histograms(image):
     """Counts of each value in each channel, (3, 256) int64."""
-    return np.stack([cv2.calcHist([image], [c], None, [256], [0, 256]).ravel() for c in range(3)]).astype(np.int64)
+    return np.stack([cv2.calcHist([image], [c], None, [256], [0, 256]).ravel() for c in range(3)]).astype(
+        np.int64
+    )
 
 
 VALUES = np.arange(256)
@@ -104,6 +107,7 @@ def solarize_add(image, addition: int):
 
 # The four below mix the image with a poorer version of itself: factor 0 gives that version, 1 the image, more than 1
 # exaggerates the difference (PIL `ImageEnhance`, official `blend`).
+
 
 def brightness(image, factor: float):
     """Mix with black."""

@@ -10,6 +10,7 @@
 Each is an `albumentations.Compose`. Sources: tensorflow/tpu `models/official/detection/utils/autoaugment_utils.py`
 (`policy_v0`, levels) and tensorflow/models `official/vision/ops/augment.py` (`RandAugment.build_for_detection`).
 """
+
 from __future__ import annotations
 
 import difflib
@@ -37,8 +38,22 @@ AUTOAUGMENT_V0 = (
 )
 
 RANDAUGMENT = (
-    "AutoContrast", "Equalize", "Invert", "Rotate_BBox", "Posterize", "Solarize", "Color", "Contrast", "Brightness",
-    "Sharpness", "ShearX_BBox", "ShearY_BBox", "TranslateX_BBox", "TranslateY_BBox", "Cutout", "SolarizeAdd",
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate_BBox",
+    "Posterize",
+    "Solarize",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX_BBox",
+    "ShearY_BBox",
+    "TranslateX_BBox",
+    "TranslateY_BBox",
+    "Cutout",
+    "SolarizeAdd",
     "Identity",
 )
 
@@ -86,10 +101,13 @@ def operation(name: str, p: float, level: float, *, translate: int, cutout: int)
 
 def autoaugment() -> A.OneOf:
     """AutoAugment for detection, v0: one of five sub-policies, all alike likely (Zoph et al. 2019, 1906.11172)."""
-    return A.OneOf([
-        A.Sequential([operation(*step, translate=250, cutout=100) for step in sub_policy], p=1)
-        for sub_policy in AUTOAUGMENT_V0
-    ], p=1)
+    return A.OneOf(
+        [
+            A.Sequential([operation(*step, translate=250, cutout=100) for step in sub_policy], p=1)
+            for sub_policy in AUTOAUGMENT_V0
+        ],
+        p=1,
+    )
 
 
 def randaugment(magnitude: float) -> A.OneOf:
@@ -114,8 +132,13 @@ class Policy:
             operations,
             # Under 1/100 pixel counts as no width: at a limit of 0 albumentations keeps boxes of width 0, then raises.
             # A flip leaves no box outside: where flip and crop are all, one look at the boxes, at the end, is enough.
-            bbox_params=A.BboxParams("pascal_voc", label_fields=["classes", "ignore"], min_width=0.01, min_height=0.01,
-                                     check_each_transform=len(operations) > 2),
+            bbox_params=A.BboxParams(
+                "pascal_voc",
+                label_fields=["classes", "ignore"],
+                min_width=0.01,
+                min_height=0.01,
+                check_each_transform=len(operations) > 2,
+            ),
             is_check_shapes=False,  # `Sample` has checked them
         )
 
@@ -127,16 +150,28 @@ class Policy:
         self.transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         sample = sample.clipped()
         masks = {} if sample.mask is None else {"mask": sample.mask}
-        out = self.transform(image=sample.image, bboxes=sample.boxes, classes=sample.classes,
-                             ignore=sample.ignore.astype(np.int64), **masks)
+        out = self.transform(
+            image=sample.image,
+            bboxes=sample.boxes,
+            classes=sample.classes,
+            ignore=sample.ignore.astype(np.int64),
+            **masks,
+        )
         return Sample(out["image"], out["bboxes"], out["classes"], out["ignore"], out.get("mask"))
 
     def __repr__(self):
         return f"Augment-{self.name}: {self.transform}"
 
 
-def build_policy(name: str, size: int, *, num_ops: int = 2, magnitude: float = 10,
-                 fill: tuple[int, int, int] = IMAGENET_MEAN, scale_range: tuple[float, float] | None = None) -> Policy:
+def build_policy(
+    name: str,
+    size: int,
+    *,
+    num_ops: int = 2,
+    magnitude: float = 10,
+    fill: tuple[int, int, int] = IMAGENET_MEAN,
+    scale_range: tuple[float, float] | None = None,
+) -> Policy:
     """Build one of `POLICIES` for pictures of (size, size) pixels.
 
     num_ops, magnitude   RandAugment's N and M, used by S4 only. The paper states M = 10 and no N; 2 is the official
@@ -157,6 +192,10 @@ def build_policy(name: str, size: int, *, num_ops: int = 2, magnitude: float = 1
         raise ValueError(f"magnitude must lie in 0..30 (the paper's is 10), got {magnitude}")
     if not 0 < low <= high:
         raise ValueError(f"scale_range must be 0 < low <= high, got {(low, high)}")
-    first = {"S1": [], "S2": [autoaugment()], "S3": [autoaugment()],
-             "S4": [randaugment(magnitude) for _ in range(num_ops)]}[name]
+    first = {
+        "S1": [],
+        "S2": [autoaugment()],
+        "S3": [autoaugment()],
+        "S4": [randaugment(magnitude) for _ in range(num_ops)],
+    }[name]
     return Policy(name, [*first, A.HorizontalFlip(p=0.5), JitterCrop(size, (low, high), fill)])

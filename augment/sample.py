@@ -1,4 +1,5 @@
 """One picture and what is known about it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -29,12 +30,25 @@ class Sample:
         self.boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         self.classes = np.asarray(self.classes, np.int64)
         self.ignore = np.asarray(self.ignore, bool)
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8 or not self.image.size:
-            raise ValueError(f"image must be (H, W, 3) uint8 and not empty, got {self.image.shape} {self.image.dtype}")
+        if (
+            self.image.ndim != 3
+            or self.image.shape[2] != 3
+            or self.image.dtype != np.uint8
+            or not self.image.size
+        ):
+            raise ValueError(
+                f"image must be (H, W, 3) uint8 and not empty, got {self.image.shape} {self.image.dtype}"
+            )
         if not len(self.boxes) == len(self.classes) == len(self.ignore):
-            raise ValueError(f"{len(self.boxes)} boxes, {len(self.classes)} classes, {len(self.ignore)} ignore flags")
-        if self.mask is not None and (self.mask.shape[:2] != self.image.shape[:2] or self.mask.dtype != np.uint8):
-            raise ValueError(f"mask must be {self.image.shape[:2]} uint8, got {self.mask.shape} {self.mask.dtype}")
+            raise ValueError(
+                f"{len(self.boxes)} boxes, {len(self.classes)} classes, {len(self.ignore)} ignore flags"
+            )
+        if self.mask is not None and (
+            self.mask.shape[:2] != self.image.shape[:2] or self.mask.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"mask must be {self.image.shape[:2]} uint8, got {self.mask.shape} {self.mask.dtype}"
+            )
 
     @classmethod
     def unlabelled(cls, image: np.ndarray) -> Sample:

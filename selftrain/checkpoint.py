@@ -19,8 +19,10 @@ def save(path: Path, content: dict[str, Any]) -> None:
     try:
         write_atomic(path, lambda file: torch.save(content, file))
     except (OSError, RuntimeError) as error:  # torch's zip writer wraps a failed write in a RuntimeError
-        raise UserError(f"{path}: the checkpoint could not be written ({error}). The previous one is untouched: "
-                        "free some space and give the same command again") from error
+        raise UserError(
+            f"{path}: the checkpoint could not be written ({error}). The previous one is untouched: "
+            "free some space and give the same command again"
+        ) from error
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -30,7 +32,9 @@ def load(path: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"{path}: the checkpoint cannot be read ({type(error).__name__}: {error}). Delete it to train this cell again") from error
+        raise UserError(
+            f"{path}: the checkpoint cannot be read ({type(error).__name__}: {error}). Delete it to train this cell again"
+        ) from error
 
 
 def weights_hash(state: dict[str, torch.Tensor]) -> str:

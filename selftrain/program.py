@@ -33,11 +33,11 @@ from selftrain.train import Engine
 class Benchmark:
     """One program: which recipes, which task, which data layout."""
 
-    file: str                        # of the program, its __file__
-    about: str                       # its docstring
+    file: str  # of the program, its __file__
+    about: str  # its docstring
     recipes: dict[str, Callable[[], Recipe]]  # demo first
     task: type
-    source: type                     # CocoSource or VocSource
+    source: type  # CocoSource or VocSource
 
     @property
     def program(self) -> str:
@@ -54,13 +54,21 @@ class Benchmark:
             name, args = args[0], args[1:]
             if name not in self.recipes:
                 near = difflib.get_close_matches(name, self.recipes, n=1, cutoff=0)
-                raise UserError(f"no recipe is called {name!r}; nearest: {near[0]} (there are {', '.join(self.recipes)})")
+                raise UserError(
+                    f"no recipe is called {name!r}; nearest: {near[0]} (there are {', '.join(self.recipes)})"
+                )
         else:
             name = "demo"
             if args[:1] in (["--help"], ["-h"]):
                 print(self.about)
         preset = self.recipes[name]
-        return tyro.cli(type(preset()), default=preset(), args=args, prog=f"{self.program} {name}", description=preset.__doc__)
+        return tyro.cli(
+            type(preset()),
+            default=preset(),
+            args=args,
+            prog=f"{self.program} {name}",
+            description=preset.__doc__,
+        )
 
     def cli(self, args: list[str]) -> int:
         """Exit code: 0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved."""
@@ -79,17 +87,27 @@ class Benchmark:
         code = self.cli(sys.argv[1:])
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # other processes of a failed run may be waiting in a collective: do not wait for them in turn
+        os._exit(
+            code
+        )  # other processes of a failed run may be waiting in a collective: do not wait for them in turn
 
 
 def main(benchmark: Benchmark, recipe: Recipe) -> int:
     trackers = sorted(str(tracker) for tracker in get_available_trackers())
     for name in recipe.track:
         if name not in trackers:
-            raise UserError(f"--track {name} is unknown or not installed; here are: {', '.join(trackers) or 'none'} (pip install -e '.[track]' brings tensorboard)")
-    accelerator = Accelerator(mixed_precision=recipe.precision, log_with=list(recipe.track) or None, project_dir=recipe.out,
-                              kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
-    recipe = replace(recipe, precision=accelerator.mixed_precision)  # part of a cell's identity, wherever it was said
+            raise UserError(
+                f"--track {name} is unknown or not installed; here are: {', '.join(trackers) or 'none'} (pip install -e '.[track]' brings tensorboard)"
+            )
+    accelerator = Accelerator(
+        mixed_precision=recipe.precision,
+        log_with=list(recipe.track) or None,
+        project_dir=recipe.out,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    recipe = replace(
+        recipe, precision=accelerator.mixed_precision
+    )  # part of a cell's identity, wherever it was said
     if accelerator.device.type == "cpu":
         hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         torch.set_num_threads(recipe.threads or max(1, cores() // hosted))
@@ -102,9 +120,16 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
 
     drawn = sum((recipe.shapes.train, recipe.shapes.val, recipe.shapes.test, recipe.shapes.unlabeled))
     with accelerator.main_process_first(), engine.stage("generate the data set", drawn, unit="image") as bar:
-        splits = data.load(recipe, benchmark.source, warn=lambda text: say(f"[yellow]note:[/] {text}"), progress=lambda done, _: bar.update(done, done))
+        splits = data.load(
+            recipe,
+            benchmark.source,
+            warn=lambda text: say(f"[yellow]note:[/] {text}"),
+            progress=lambda done, _: bar.update(done, done),
+        )
     task = benchmark.task(recipe, splits.train.class_names)
-    cells = [cell for cell in rounds.plan(recipe, splits) if not (cell.teacher and recipe.until != "students")]
+    cells = [
+        cell for cell in rounds.plan(recipe, splits) if not (cell.teacher and recipe.until != "students")
+    ]
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             rounds.settle_stale(cells, recipe.stale, say)
@@ -116,7 +141,9 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     for number, cell in enumerate(cells, 1):
         engine.on_rate.cell, engine.steps_before = number - 1, (number - 1) * recipe.steps
         try:
-            records.append(rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say))
+            records.append(
+                rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say)
+            )
             if recipe.until == "labels":
                 rounds.labels_of(engine, task, recipe, cell, splits, say)
         except Stopped:
@@ -128,18 +155,29 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     return 0
 
 
-def announce(say, recipe: Recipe, splits: data.Splits, cells: list[rounds.Cell], accelerator: Accelerator) -> None:
+def announce(
+    say, recipe: Recipe, splits: data.Splits, cells: list[rounds.Cell], accelerator: Accelerator
+) -> None:
     """What will run, before it runs."""
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
-    say(f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, {len(splits.train)} images with {recipe.label_source} labels "
+    say(
+        f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, {len(splits.train)} images with {recipe.label_source} labels "
         f"({'listed' if recipe.image_ids else f'{percent(recipe.fraction)} of the set'}), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
-        f"{len(splits.train.class_names)} classes")
-    say(f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} (global batch / batch it is meant for); "
-        f"{accelerator.num_processes} process(es) on {accelerator.device}, precision {accelerator.mixed_precision}")
+        f"{len(splits.train.class_names)} classes"
+    )
+    say(
+        f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} (global batch / batch it is meant for); "
+        f"{accelerator.num_processes} process(es) on {accelerator.device}, precision {accelerator.mixed_precision}"
+    )
     table = Table("run", "steps", "images", "state", box=None, pad_edge=False)
     for cell in cells:
         done, begun = (cell.folder / "record.json").exists(), (cell.folder / "last.pt").exists()
-        table.add_row(cell.arm, f"{recipe.steps:,}", f"{cell.images:,}", "finished" if done else "goes on from its checkpoint" if begun else "to do")
+        table.add_row(
+            cell.arm,
+            f"{recipe.steps:,}",
+            f"{cell.images:,}",
+            "finished" if done else "goes on from its checkpoint" if begun else "to do",
+        )
     say(table)
 
 
@@ -153,10 +191,12 @@ class Estimate:
         if not self.told:
             self.told = True
             a_image = seconds / steps * self.cells[self.cell].recipe.steps / self.cells[self.cell].images
-            left = [cell for cell in self.cells[self.cell:] if not (cell.folder / "record.json").exists()]
+            left = [cell for cell in self.cells[self.cell :] if not (cell.folder / "record.json").exists()]
             total = sum(cell.images for cell in left) * a_image
-            self.say(f"estimate: {duration(seconds / steps * self.cells[self.cell].recipe.steps)} for this run, {duration(total)} of training in all "
-                     f"(evaluation and pseudo-labelling come on top); peak memory so far {peak_memory():.1f} GiB")
+            self.say(
+                f"estimate: {duration(seconds / steps * self.cells[self.cell].recipe.steps)} for this run, {duration(total)} of training in all "
+                f"(evaluation and pseudo-labelling come on top); peak memory so far {peak_memory():.1f} GiB"
+            )
 
 
 def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
@@ -164,4 +204,8 @@ def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
     folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r['key'] for r in records])}"
     console.print(arms_table(records))
     write_report(records, folder)
-    console.print(f"table, records and figure: {folder}/table.md, records.json, curves.png", highlight=False, soft_wrap=True)
+    console.print(
+        f"table, records and figure: {folder}/table.md, records.json, curves.png",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -23,11 +23,31 @@ def refuse(when: bool, why: str) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    task: ClassVar[str] = "task"     # begins the names of cells' folders
+    task: ClassVar[str] = "task"  # begins the names of cells' folders
     # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
-    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({
-        "name", "data", "unlabeled", "shapes", "image_ids", "starts", "self_training", "rounds", "weights", "out", "workers", "threads", "save_every", "track", "until", "stale"})
-    STUDENT_ONLY: ClassVar[frozenset[str]] = frozenset({"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"})
+    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
+        {
+            "name",
+            "data",
+            "unlabeled",
+            "shapes",
+            "image_ids",
+            "starts",
+            "self_training",
+            "rounds",
+            "weights",
+            "out",
+            "workers",
+            "threads",
+            "save_every",
+            "track",
+            "until",
+            "stale",
+        }
+    )
+    STUDENT_ONLY: ClassVar[frozenset[str]] = frozenset(
+        {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
+    )
 
     name: str = "recipe"
     """what the records call this recipe"""
@@ -164,34 +184,84 @@ class Recipe:
 
     def unused(self) -> set[str]:
         """Fields that the values of others make idle."""
-        return (set() if self.policy == "S4" else {"magnitude", "randaugment_ops"}) | (set() if self.neck == "nasfpn" else {"neck_repeats", "neck_separable"})
+        return (set() if self.policy == "S4" else {"magnitude", "randaugment_ops"}) | (
+            set() if self.neck == "nasfpn" else {"neck_repeats", "neck_separable"}
+        )
 
     def check(self) -> "Recipe":
         """Refuse contradictions before anything is loaded; the message names the options."""
         refuse(not 0 < self.fraction <= 1, f"--fraction {self.fraction} is not in (0, 1]; 10 % is 0.1")
-        refuse(self.image_ids is not None and self.fraction != 1, "--image-ids and --fraction both say which images are labelled; give one of them")
+        refuse(
+            self.image_ids is not None and self.fraction != 1,
+            "--image-ids and --fraction both say which images are labelled; give one of them",
+        )
         refuse(self.steps < 1, f"--steps {self.steps} trains nothing; give at least 1")
-        refuse(not self.starts, "--starts names no starting point; give one or more of random, imagenet, imagenet++, checkpoint:FILE")
-        refuse(len(set(self.starts)) < len(self.starts), f"--starts names one starting point twice: {' '.join(self.starts)}")
+        refuse(
+            not self.starts,
+            "--starts names no starting point; give one or more of random, imagenet, imagenet++, checkpoint:FILE",
+        )
+        refuse(
+            len(set(self.starts)) < len(self.starts),
+            f"--starts names one starting point twice: {' '.join(self.starts)}",
+        )
         for start in self.starts:
-            refuse(start not in ("random", "imagenet", "imagenet++") and not start.startswith("checkpoint:"),
-                   f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, checkpoint:FILE")
-        refuse(self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
-               "--weights is one file, but --starts names both imagenet and imagenet++: the two arms would be one; name one of them")
+            refuse(
+                start not in ("random", "imagenet", "imagenet++") and not start.startswith("checkpoint:"),
+                f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, checkpoint:FILE",
+            )
+        refuse(
+            self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
+            "--weights is one file, but --starts names both imagenet and imagenet++: the two arms would be one; name one of them",
+        )
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
-        refuse(self.self_training and not self.unlabeled and not self.brings_pool,
-               "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, or say --no-self-training")
-        refuse("rest" in self.unlabeled and len(self.unlabeled) > 1, "--unlabeled rest does not mix with folders; give one or the other")
-        refuse("rest" in self.unlabeled and self.fraction == 1 and self.image_ids is None and self.self_training,
-               "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos")
-        refuse(isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1, f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)")
-        refuse(self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training")
-        refuse(self.until != "students" and not self.self_training, f"--until {self.until} leaves the rest for later, but --no-self-training was given; drop one of the two")
-        refuse(self.rounds > 1 and not self.self_training, "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two")
-        refuse(self.warmup_steps >= self.steps, f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}")
-        refuse(self.pseudo_ratio <= 0, f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training")
-        for option in ("batch_size", "accumulate", "eval_every", "eval_batch", "save_every", "image_size", "channels", "neck_repeats"):
-            refuse(getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1")
+        refuse(
+            self.self_training and not self.unlabeled and not self.brings_pool,
+            "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, or say --no-self-training",
+        )
+        refuse(
+            "rest" in self.unlabeled and len(self.unlabeled) > 1,
+            "--unlabeled rest does not mix with folders; give one or the other",
+        )
+        refuse(
+            "rest" in self.unlabeled and self.fraction == 1 and self.image_ids is None and self.self_training,
+            "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos",
+        )
+        refuse(
+            isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1,
+            f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)",
+        )
+        refuse(
+            self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training"
+        )
+        refuse(
+            self.until != "students" and not self.self_training,
+            f"--until {self.until} leaves the rest for later, but --no-self-training was given; drop one of the two",
+        )
+        refuse(
+            self.rounds > 1 and not self.self_training,
+            "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two",
+        )
+        refuse(
+            self.warmup_steps >= self.steps,
+            f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}",
+        )
+        refuse(
+            self.pseudo_ratio <= 0,
+            f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training",
+        )
+        for option in (
+            "batch_size",
+            "accumulate",
+            "eval_every",
+            "eval_batch",
+            "save_every",
+            "image_size",
+            "channels",
+            "neck_repeats",
+        ):
+            refuse(
+                getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1"
+            )
         return self
 
 

@@ -36,11 +36,34 @@ import torch
 from selftrain.system.files import write_json
 
 SCHEMA = 2
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "opencv-python-headless", "numpy", "pycocotools", "faster-coco-eval")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "albumentations",
+    "opencv-python-headless",
+    "numpy",
+    "pycocotools",
+    "faster-coco-eval",
+)
 FLAT = 0.02
 ROOT = Path(__file__).resolve().parent.parent
 # of augment/ and selftrain/, what can stop a run or describe it but not change its result
-NOT_DECIDING = ("augment/show.py", "selftrain/record.py", "selftrain/program.py", "selftrain/system/errors", "selftrain/system/files", "selftrain/system/launch", "selftrain/system/lock", "selftrain/system/progress", "selftrain/system/stop", "selftrain/study/", "selftrain/report/", "selftrain/data/check/")
+NOT_DECIDING = (
+    "augment/show.py",
+    "selftrain/record.py",
+    "selftrain/program.py",
+    "selftrain/system/errors",
+    "selftrain/system/files",
+    "selftrain/system/launch",
+    "selftrain/system/lock",
+    "selftrain/system/progress",
+    "selftrain/system/stop",
+    "selftrain/study/",
+    "selftrain/report/",
+    "selftrain/data/check/",
+)
 
 
 def flattened(curve: list[dict], metric: str) -> bool | None:
@@ -55,13 +78,24 @@ def flattened(curve: list[dict], metric: str) -> bool | None:
 def last_quarter(curve: list[dict], metric: str) -> float | None:
     """Gain over the last quarter of the steps, as a share of the last value; None as above."""
     last = curve[-1]
-    before = max((p for p in curve if p["step"] <= 0.75 * last["step"]), key=lambda p: p["step"], default=None)
-    return None if len(curve) < 4 or before is None or last[metric] <= 0 else (last[metric] - before[metric]) / last[metric]
+    before = max(
+        (p for p in curve if p["step"] <= 0.75 * last["step"]), key=lambda p: p["step"], default=None
+    )
+    return (
+        None
+        if len(curve) < 4 or before is None or last[metric] <= 0
+        else (last[metric] - before[metric]) / last[metric]
+    )
 
 
 def arms(records: list[dict]) -> list[str]:
     """The arms in the order of tables and figures: supervised before self-trained, random first."""
-    return sorted({r["arm"] for r in records}, key=lambda arm: next((r["round"], r["start"] != "random", r["start"]) for r in records if r["arm"] == arm))
+    return sorted(
+        {r["arm"] for r in records},
+        key=lambda arm: next(
+            (r["round"], r["start"] != "random", r["start"]) for r in records if r["arm"] == arm
+        ),
+    )
 
 
 def steps_to(curve: list[dict], metric: str, target: float) -> int | None:
@@ -87,7 +121,11 @@ def _bare(code: str) -> str:
         if token.type == tokenize.COMMENT:
             lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
             first, last = node.lineno - 1, node.end_lineno
             if not lines[first][: node.col_offset].strip():  # a line of its own
                 lines[first:last] = [""] * (last - first)
@@ -114,7 +152,13 @@ def stale(record: dict) -> list[str]:
 
 def hardware(processes: int) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
-    return {"device": device, "processes": processes, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "system": platform.system()}
+    return {
+        "device": device,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+    }
 
 
 def energy_joules() -> float | None:
@@ -123,8 +167,14 @@ def energy_joules() -> float | None:
         return None
     try:
         import pynvml
+
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties().uuid}")) / 1000
+        return (
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(
+                pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties().uuid}")
+            )
+            / 1000
+        )
     except Exception:  # no NVML, no such counter, no permission: each is "not reported"
         return None
 
@@ -138,7 +188,9 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in PACKAGES
+    }
 
 
 def read(path: Path) -> dict | None:

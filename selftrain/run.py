@@ -35,8 +35,8 @@ class Cell:
 
     recipe: Recipe
     start: str
-    weights: str                     # identity of the weights behind `start`
-    data: str                        # hash of the labelled splits
+    weights: str  # identity of the weights behind `start`
+    data: str  # hash of the labelled splits
     pool: str | None = None
     teacher: "Cell | None" = None
 
@@ -48,7 +48,15 @@ class Cell:
     def key(self) -> str:
         """Hash of everything that decides the result; another recipe, data set or weights file gives another cell."""
         student = [self.teacher.key, self.pool] if self.teacher else None
-        return digest([identity(self.recipe, student=self.teacher is not None), self.start.partition(":")[0], self.weights, self.data, student])
+        return digest(
+            [
+                identity(self.recipe, student=self.teacher is not None),
+                self.start.partition(":")[0],
+                self.weights,
+                self.data,
+                student,
+            ]
+        )
 
     @property
     def arm(self) -> str:
@@ -61,12 +69,18 @@ class Cell:
         r = self.recipe
         start = "checkpoint" if self.start.startswith("checkpoint:") else self.start.replace("+", "p")
         student = f"-student{self.round}" if self.teacher else ""
-        return Path(r.out) / "cells" / f"{r.task}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
+        return (
+            Path(r.out)
+            / "cells"
+            / f"{r.task}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
+        )
 
     @property
     def images(self) -> int:
         """Images that its training sees, its teachers' not counted."""
-        return self.recipe.steps * (self.recipe.batch_size + (pseudo_batch(self.recipe) if self.teacher else 0))
+        return self.recipe.steps * (
+            self.recipe.batch_size + (pseudo_batch(self.recipe) if self.teacher else 0)
+        )
 
 
 def pseudo_batch(recipe: Recipe) -> int:
@@ -85,7 +99,9 @@ def plan(recipe: Recipe, splits: Splits) -> list[Cell]:
     return cells
 
 
-def fresh_model(task: Task, recipe: Recipe, start: str, weights: str | None, arm: str | None = None) -> tuple[nn.Module, str]:
+def fresh_model(
+    task: Task, recipe: Recipe, start: str, weights: str | None, arm: str | None = None
+) -> tuple[nn.Module, str]:
     """The network of an arm before its first step.  Heads and pyramid are those of the seed, whatever the start.
 
     arm: the start whose normalisation the arm has, where its student starts from another one.
@@ -110,7 +126,9 @@ def preflight(task: Task, cells: list[Cell], processes: int) -> None:
 def load_final(task: Task, cell: Cell) -> nn.Module:
     saved = checkpoint.load(cell.folder / "final.pt")
     if saved is None:
-        raise UserError(f"{cell.folder}: the teacher's record is there but its final.pt is not. Put it back, or delete record.json to train it again")
+        raise UserError(
+            f"{cell.folder}: the teacher's record is there but its final.pt is not. Put it back, or delete record.json to train it again"
+        )
     model = task.model(*normalisation(cell.recipe.backbone, cell.start))
     model.load_state_dict(saved["model"])
     return model
@@ -128,7 +146,9 @@ def stale(cell: Cell) -> list[str]:
             reasons.append("its teacher was trained anew, to other weights")
         return reasons
     if (cell.folder / "last.pt").exists():
-        other = record.changed(record.read(cell.folder / "sources.json") or {})  # without that file: everything
+        other = record.changed(
+            record.read(cell.folder / "sources.json") or {}
+        )  # without that file: everything
         return [f"code changed since it began: {', '.join(other)}"] if other else []
     return []
 
@@ -140,7 +160,15 @@ def settle_stale(cells: list[Cell], choice: str, say: Callable[[str], None]) -> 
         return
     lines = [f"{cell.folder}: {'; '.join(found[cell.key])}" for cell in cells if cell.key in found]
     if choice == "refuse":
-        raise UserError("\n".join(["stale cells:", *lines, "--stale rerun runs them again (the old ones are moved away), --stale keep takes them as they are"]))
+        raise UserError(
+            "\n".join(
+                [
+                    "stale cells:",
+                    *lines,
+                    "--stale rerun runs them again (the old ones are moved away), --stale keep takes them as they are",
+                ]
+            )
+        )
     say("\n".join([f"stale cells, {'kept as they are' if choice == 'keep' else 'run again'}:", *lines]))
     if choice == "rerun":
         for cell in cells:
@@ -148,7 +176,9 @@ def settle_stale(cells: list[Cell], choice: str, say: Callable[[str], None]) -> 
                 found[cell.key] = []  # its students follow it: their teacher will be another
                 with training_lock(cell) as lock:
                     if not lock.take():
-                        raise UserError(f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again")
+                        raise UserError(
+                            f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again"
+                        )
                     if cell.folder.exists():
                         away = Path(cell.recipe.out) / "stale" / f"{cell.folder.name}-{time.time_ns()}"
                         away.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +208,9 @@ def held(engine: Engine, cell: Cell, what: str, say: Callable[[str], None]) -> I
         lock.release()
 
 
-def labels_of(engine: Engine, task: Task, recipe: Recipe, teacher: Cell, splits: Splits, say: Callable[[str], None]) -> tuple[Path, dict, float, nn.Module]:
+def labels_of(
+    engine: Engine, task: Task, recipe: Recipe, teacher: Cell, splits: Splits, say: Callable[[str], None]
+) -> tuple[Path, dict, float, nn.Module]:
     """The pool's labels by a finished cell (file, report, seconds) and its model; made once, whoever asks first.  Raises Stopped."""
     task = task.normalised(normalisation(recipe.backbone, teacher.start)[0])
     model = load_final(task, teacher).to(engine.accelerator.device, memory_format=torch.channels_last)
@@ -186,12 +218,29 @@ def labels_of(engine: Engine, task: Task, recipe: Recipe, teacher: Cell, splits:
     if note := task.announce_labels(splits.pool):
         say(note)
     with held(engine, teacher, "labelling", say):
-        labels, report, seconds = label_pool(engine, task, recipe, model, weights, splits.pool, splits.train, teacher.folder, f"{teacher.arm}: label the pool")
+        labels, report, seconds = label_pool(
+            engine,
+            task,
+            recipe,
+            model,
+            weights,
+            splits.pool,
+            splits.train,
+            teacher.folder,
+            f"{teacher.arm}: label the pool",
+        )
     say(task.describe_labels(report))
-    return labels, report | {"teacher": weights, "teacher_cell": teacher.key, "hash": file_hash(labels)}, seconds, model
+    return (
+        labels,
+        report | {"teacher": weights, "teacher_cell": teacher.key, "hash": file_hash(labels)},
+        seconds,
+        model,
+    )
 
 
-def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]) -> dict:
+def run_cell(
+    engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]
+) -> dict:
     """Train, evaluate and record one cell, or return the record it has.  Raises Stopped with everything on the disk."""
     file = cell.folder / "record.json"
     if not engine.agree(file.exists()):
@@ -201,7 +250,9 @@ def run_cell(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str,
     return record.read(file)
 
 
-def _run(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]) -> None:
+def _run(
+    engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]
+) -> None:
     recipe, accelerator = cell.recipe, engine.accelerator
     mean, std = normalisation(recipe.backbone, cell.start)
     task = task.normalised(mean)
@@ -210,8 +261,16 @@ def _run(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say
     labelling, label_seconds = None, 0.0
     if cell.teacher:
         labels, labelling, label_seconds, teacher = labels_of(engine, task, recipe, cell.teacher, splits, say)
-        streams.append(Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed))
-    model, origin = fresh_model(task, recipe, "random" if cell.teacher and recipe.student_start == "random" else cell.start, recipe.weights, cell.start)
+        streams.append(
+            Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed)
+        )
+    model, origin = fresh_model(
+        task,
+        recipe,
+        "random" if cell.teacher and recipe.student_start == "random" else cell.start,
+        recipe.weights,
+        cell.start,
+    )
     if cell.teacher and recipe.student_start == "teacher":
         model.load_state_dict(teacher.state_dict())
         origin = f"teacher {cell.teacher.key}"
@@ -228,22 +287,57 @@ def _run(engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say
     scores = evaluate(engine, task, final, splits.test, recipe, f"{title}: {splits.test_name} split")
     state, sources = trainer.state, record.read(cell.folder / "sources.json")
     if sources is None:
-        raise UserError(f"{cell.folder}/sources.json: was removed while the cell ran; delete the folder, and it is trained again")
+        raise UserError(
+            f"{cell.folder}/sources.json: was removed while the cell ran; delete the folder, and it is trained again"
+        )
     result = {
-        "key": cell.key, "task": recipe.task, "arm": cell.arm, "start": cell.start, "round": cell.round, "origin": origin, "recipe": recipe.name,
-        "settings": identity(recipe, student=cell.teacher is not None), "shapes": asdict(recipe.shapes) if recipe.data == "shapes" else None,
-        "split": splits.test_name, "metric": task.metric, "metrics": scores,
-        "curve": state.curve, "flattened": record.flattened(state.curve, task.metric), "steps": recipe.steps, "images": cell.images,
-        "labelled_images": len(splits.train), "labels": recipe.label_source, "protocol": recipe.protocol_name, "pseudo_labels": labelling,
-        "hashes": {"data": splits.hash, "val": splits.val.hash, "test": splits.test.hash, "train": splits.train.hash, "pool": cell.pool,
-                   "weights": cell.weights, "final": checkpoint.weights_hash(final.state_dict()), "source": digest(sources)},
-        "sources": sources, "sources_changed": record.changed(sources),
-        "measured": {"seconds": state.seconds + label_seconds, "label_seconds": label_seconds, "energy_kwh": None if state.joules is None else state.joules / 3.6e6,
-                     "peak_memory_gib": state.peak, "hardware": record.hardware(accelerator.num_processes), "versions": record.versions(),
-                     "precision": accelerator.mixed_precision, "finished": time.strftime("%Y-%m-%d %H:%M:%S")},
+        "key": cell.key,
+        "task": recipe.task,
+        "arm": cell.arm,
+        "start": cell.start,
+        "round": cell.round,
+        "origin": origin,
+        "recipe": recipe.name,
+        "settings": identity(recipe, student=cell.teacher is not None),
+        "shapes": asdict(recipe.shapes) if recipe.data == "shapes" else None,
+        "split": splits.test_name,
+        "metric": task.metric,
+        "metrics": scores,
+        "curve": state.curve,
+        "flattened": record.flattened(state.curve, task.metric),
+        "steps": recipe.steps,
+        "images": cell.images,
+        "labelled_images": len(splits.train),
+        "labels": recipe.label_source,
+        "protocol": recipe.protocol_name,
+        "pseudo_labels": labelling,
+        "hashes": {
+            "data": splits.hash,
+            "val": splits.val.hash,
+            "test": splits.test.hash,
+            "train": splits.train.hash,
+            "pool": cell.pool,
+            "weights": cell.weights,
+            "final": checkpoint.weights_hash(final.state_dict()),
+            "source": digest(sources),
+        },
+        "sources": sources,
+        "sources_changed": record.changed(sources),
+        "measured": {
+            "seconds": state.seconds + label_seconds,
+            "label_seconds": label_seconds,
+            "energy_kwh": None if state.joules is None else state.joules / 3.6e6,
+            "peak_memory_gib": state.peak,
+            "hardware": record.hardware(accelerator.num_processes),
+            "versions": record.versions(),
+            "precision": accelerator.mixed_precision,
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+        },
     }
     if accelerator.is_main_process:
-        checkpoint.save(cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std})
+        checkpoint.save(
+            cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std}
+        )
         record.write(cell.folder / "record.json", result)  # from here on the cell is finished
         trainer.last.unlink(missing_ok=True)
     accelerator.wait_for_everyone()

@@ -17,15 +17,19 @@ from selftrain.system.errors import UserError
 
 @dataclass(frozen=True)
 class Splits:
-    train: Labelled                  # the labelled fraction
-    val: Labelled                    # for the curve and for tuning
-    test: Labelled                   # for the reported score; the val split itself where the data set has no labelled test split
-    test_name: str                   # "test" or "val"
+    train: Labelled  # the labelled fraction
+    val: Labelled  # for the curve and for tuning
+    test: (
+        Labelled  # for the reported score; the val split itself where the data set has no labelled test split
+    )
+    test_name: str  # "test" or "val"
     pool: Pool | None
-    hash: str                        # of everything above but the pool, which has its own
+    hash: str  # of everything above but the pool, which has its own
 
 
-def load(recipe: Recipe, source, warn: Callable[[str], None], progress: Callable[[int, int], None] | None = None) -> Splits:
+def load(
+    recipe: Recipe, source, warn: Callable[[str], None], progress: Callable[[int, int], None] | None = None
+) -> Splits:
     """Read what `recipe` asks for by `source` (CocoSource, VocSource), generating it first where that is the `shapes` set.
 
     Of several processes the main one goes first (accelerator.main_process_first): the others then find the set finished.
@@ -35,7 +39,12 @@ def load(recipe: Recipe, source, warn: Callable[[str], None], progress: Callable
     if recipe.data == "shapes":
         name = "shapes" if source.layout == "coco" else f"shapes-{source.layout}"
         try:
-            root = generate(Path(recipe.out) / f"{name}-{recipe.shapes.digest()}", recipe.shapes, progress=progress, layout=source.layout)
+            root = generate(
+                Path(recipe.out) / f"{name}-{recipe.shapes.digest()}",
+                recipe.shapes,
+                progress=progress,
+                layout=source.layout,
+            )
         except FileExistsError as error:
             raise UserError(str(error)) from error
     whole, val, test = source.read(recipe, root, warn)
@@ -44,12 +53,16 @@ def load(recipe: Recipe, source, warn: Callable[[str], None], progress: Callable
     if missing := missing_classes(whole, ids):
         warn(f"the {len(ids)} labelled images show nothing of: {', '.join(missing)}")
     listed = Path(recipe.out) / "fractions" / f"{train.hash}.json"
-    if len(train) < len(whole) and not listed.exists():  # published beside the results: which images were labelled
+    if (
+        len(train) < len(whole) and not listed.exists()
+    ):  # published beside the results: which images were labelled
         write_fraction(listed, ids, whole.hash, recipe.fraction, recipe.seed)
     pool = _pool(recipe, source, root, whole, train, warn) if recipe.self_training else None
     if pool is not None:
         _refuse_scored(pool, {"val": val, "test": test})
-    return Splits(train, val, test, "val" if test is val else "test", pool, digest([train.hash, val.hash, test.hash]))
+    return Splits(
+        train, val, test, "val" if test is val else "test", pool, digest([train.hash, val.hash, test.hash])
+    )
 
 
 def _labelled(recipe: Recipe, source, whole: Labelled) -> np.ndarray:
@@ -60,11 +73,15 @@ def _labelled(recipe: Recipe, source, whole: Labelled) -> np.ndarray:
         return ids
     listed = read_fraction(recipe.image_ids)
     if listed.dataset_hash != whole.hash:
-        raise UserError(f"{recipe.image_ids}: lists images of another data set ({listed.dataset_hash}, --data is {whole.hash}); give the --data it was written for")
+        raise UserError(
+            f"{recipe.image_ids}: lists images of another data set ({listed.dataset_hash}, --data is {whole.hash}); give the --data it was written for"
+        )
     return listed.ids
 
 
-def _pool(recipe: Recipe, source, root: Path, whole: Labelled, train: Labelled, warn: Callable[[str], None]) -> Pool:
+def _pool(
+    recipe: Recipe, source, root: Path, whole: Labelled, train: Labelled, warn: Callable[[str], None]
+) -> Pool:
     if recipe.unlabeled == ("rest",):
         return rest_pool(whole, train.image_ids)
     if not recipe.unlabeled:
@@ -80,9 +97,13 @@ def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:
     """UserError if a photo that gives the curve or the score is in the pool: a student would be trained on it."""
     names = {dataset.path(i).name for dataset in scored.values() for i in range(len(dataset))}
     paths = (pool.path(i) for i in range(len(pool)))
-    mine = {os.path.realpath(path) for path in paths if path.name in names}  # the real path of a million photos would take a minute
+    mine = {
+        os.path.realpath(path) for path in paths if path.name in names
+    }  # the real path of a million photos would take a minute
     for name, dataset in scored.items():
         both = [i for i in range(len(dataset)) if os.path.realpath(dataset.path(i)) in mine]
         if both:
-            raise UserError(f"{dataset.path(both[0])}: {len(both)} photos of the {name} split are in the pool, this one first; students would be trained on "
-                            "what they are scored on. Give --unlabeled folders without them, or take them out of the list")
+            raise UserError(
+                f"{dataset.path(both[0])}: {len(both)} photos of the {name} split are in the pool, this one first; students would be trained on "
+                "what they are scored on. Give --unlabeled folders without them, or take them out of the list"
+            )

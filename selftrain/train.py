@@ -33,9 +33,11 @@ class Engine:
 
     accelerator: Accelerator
     stop: Stop
-    console: Any = None                                  # rich console on the main process, None elsewhere
-    steps_before: int = 0                                # of earlier cells: trackers want steps that only grow
-    on_rate: Callable[[float, int], None] = lambda seconds, steps: None  # told the seconds that the first steps took
+    console: Any = None  # rich console on the main process, None elsewhere
+    steps_before: int = 0  # of earlier cells: trackers want steps that only grow
+    on_rate: Callable[[float, int], None] = lambda seconds, steps: (
+        None
+    )  # told the seconds that the first steps took
 
     def agree(self, answer: bool) -> bool:
         """The main process's answer, on every process: two views of a shared file system may differ for a moment."""
@@ -77,14 +79,32 @@ class State:
     curve: list[dict] = field(default_factory=list)
     seconds: float = 0.0
     peak: float = 0.0
-    joules: float | None = None      # of all processes' accelerators, where they say
+    joules: float | None = None  # of all processes' accelerators, where they say
 
 
 class Trainer:
     """Trains one cell in `folder`; finds its own checkpoint there and goes on from it."""
 
-    def __init__(self, engine: Engine, task: Task, recipe: Recipe, model: nn.Module, streams: list[Stream], folder: Path, title: str, key: str):
-        self.engine, self.task, self.recipe, self.streams, self.folder, self.title, self.key = engine, task, recipe, streams, folder, title, key
+    def __init__(
+        self,
+        engine: Engine,
+        task: Task,
+        recipe: Recipe,
+        model: nn.Module,
+        streams: list[Stream],
+        folder: Path,
+        title: str,
+        key: str,
+    ):
+        self.engine, self.task, self.recipe, self.streams, self.folder, self.title, self.key = (
+            engine,
+            task,
+            recipe,
+            streams,
+            folder,
+            title,
+            key,
+        )
         accelerator = engine.accelerator
         for stream in streams:
             check_batch(stream.name, stream.batch, recipe, accelerator.num_processes)
@@ -99,7 +119,9 @@ class Trainer:
         self.optimizer = _optimizer(self.raw, recipe, fused=accelerator.scaler is None)
         self.state, self.averages = State(), Averages(recipe.loss_momentum)
         self.joules = energy_joules()
-        if accelerator.scaler is not None:  # the accelerator's one scaler must not carry one cell's scale into the next
+        if (
+            accelerator.scaler is not None
+        ):  # the accelerator's one scaler must not carry one cell's scale into the next
             accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
         self._restore(checkpoint.load(self.last))
         self.model, self.prepared = accelerator.prepare(self.raw, self.optimizer)
@@ -114,7 +136,9 @@ class Trainer:
         if saved is None:
             return
         if saved["key"] != self.key:
-            raise UserError(f"{self.last}: belongs to another cell ({saved['key']}, not {self.key}); delete it")
+            raise UserError(
+                f"{self.last}: belongs to another cell ({saved['key']}, not {self.key}); delete it"
+            )
         self.raw.load_state_dict(saved["model"])
         self.ema.module.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -136,9 +160,18 @@ class Trainer:
         self._count_energy()
         if self.engine.accelerator.is_main_process:
             scaler = self.engine.accelerator.scaler
-            checkpoint.save(self.last, {"key": self.key, "model": self.raw.state_dict(), "ema": self.ema.module.state_dict(),
-                                        "optimizer": self.optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None,
-                                        "state": vars(self.state), "averages": vars(self.averages)})
+            checkpoint.save(
+                self.last,
+                {
+                    "key": self.key,
+                    "model": self.raw.state_dict(),
+                    "ema": self.ema.module.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": scaler.state_dict() if scaler else None,
+                    "state": vars(self.state),
+                    "averages": vars(self.averages),
+                },
+            )
         self.engine.accelerator.wait_for_everyone()
 
     # ---- loop -------------------------------------------------------------------------------------------------------------
@@ -147,8 +180,12 @@ class Trainer:
         """Train to the last step; returns the averaged weights.  `evaluate` gives the metrics of the learning curve."""
         r, state, accelerator = self.recipe, self.state, self.engine.accelerator
         share = Share(self.streams, accelerator.process_index, accelerator.num_processes, r.accumulate)
-        batches = loader(TrainBatches(share, self.task.collate), range(state.step * r.accumulate, r.steps * r.accumulate), r.workers,
-                         pin=accelerator.device.type == "cuda")
+        batches = loader(
+            TrainBatches(share, self.task.collate),
+            range(state.step * r.accumulate, r.steps * r.accumulate),
+            r.workers,
+            pin=accelerator.device.type == "cuda",
+        )
         images_a_step = sum(stream.batch for stream in self.streams)
         began, first = time.perf_counter(), state.step
         with self.engine.stage(self.title, r.steps, state.step) as bar:
@@ -180,7 +217,10 @@ class Trainer:
         return self.ema.module
 
     def _track(self, **values: float) -> None:
-        self.engine.accelerator.log({f"{self.title}/{name}": value for name, value in values.items()}, step=self.engine.steps_before + self.state.step)
+        self.engine.accelerator.log(
+            {f"{self.title}/{name}": value for name, value in values.items()},
+            step=self.engine.steps_before + self.state.step,
+        )
 
     def _due(self, step: int) -> bool:
         return step > 0 and (step % self.recipe.eval_every == 0 or step == self.recipe.steps)
@@ -197,7 +237,7 @@ class Trainer:
         for micro in range(r.accumulate):
             batch = _to(next(batches), accelerator.device)
             last = micro == r.accumulate - 1
-            with accelerator.autocast(), (nullcontext() if last else accelerator.no_sync(self.model)):
+            with accelerator.autocast(), nullcontext() if last else accelerator.no_sync(self.model):
                 sums, counts = self.task.losses(self.model, batch)
                 loss, value = self._combine(sums, counts, batch["human"])
                 if not math.isfinite(value):
@@ -226,7 +266,9 @@ class Trainer:
         if accelerator.num_processes > 1:
             totals = accelerator.reduce(totals, "sum")
         human_sum, pseudo_sum, human_count, count = totals.tolist()
-        scale = accelerator.num_processes  # DistributedDataParallel averages gradients over processes; these losses are sums
+        scale = (
+            accelerator.num_processes
+        )  # DistributedDataParallel averages gradients over processes; these losses are sums
         normaliser = human_count + 1
         if len(self.streams) == 1:
             return parts[0] * (scale / normaliser), human_sum / normaliser
@@ -243,17 +285,21 @@ class Trainer:
     def _refuse(self, sums: Tensor, names: list[str], value: float, what: str = "loss") -> None:
         bad = [name for name, s in zip(names, sums.detach().tolist()) if not math.isfinite(s)] or names
         names = sorted({name for each in gather_object([bad]) for name in each})
-        raise UserError(f"{self.title}: {what} is {value} at step {self.state.step + 1}, before the weights were touched. Images of the batch that are to "
-                        f"blame or were in it: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}. Lower --lr, lengthen --warmup-steps, or check "
-                        "those files; the checkpoint before is good")
+        raise UserError(
+            f"{self.title}: {what} is {value} at step {self.state.step + 1}, before the weights were touched. Images of the batch that are to "
+            f"blame or were in it: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}. Lower --lr, lengthen --warmup-steps, or check "
+            "those files; the checkpoint before is good"
+        )
 
 
 def check_batch(name: str, batch: int, recipe: Recipe, processes: int) -> None:
     """Raises UserError when a global batch does not divide evenly over processes and micro-batches."""
     parts = processes * recipe.accumulate
     if batch % parts or batch < parts:
-        raise UserError(f"a batch of {batch} {name} images does not divide over {processes} processes x {recipe.accumulate} micro-batches; "
-                        f"choose --batch-size (and --pseudo-ratio) so that it is a multiple of {parts}")
+        raise UserError(
+            f"a batch of {batch} {name} images does not divide over {processes} processes x {recipe.accumulate} micro-batches; "
+            f"choose --batch-size (and --pseudo-ratio) so that it is a multiple of {parts}"
+        )
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -266,8 +312,13 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 def _optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]  # batch norm and biases are not decayed (official regularisation)
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    others = [
+        p for p in model.parameters() if p.ndim <= 1
+    ]  # batch norm and biases are not decayed (official regularisation)
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.peak_lr(), momentum=recipe.momentum, fused=fused)
     return torch.optim.AdamW(groups, lr=recipe.peak_lr(), fused=fused)
@@ -277,8 +328,17 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
 
-def predict(engine: Engine, task: Task, what: Callable[[nn.Module, Batch], list], model: nn.Module, photos: Photos, recipe: Recipe, title: str,
-            items: list[int], done: Callable[[int, dict[int, Any]], None]) -> None:
+def predict(
+    engine: Engine,
+    task: Task,
+    what: Callable[[nn.Module, Batch], list],
+    model: nn.Module,
+    photos: Photos,
+    recipe: Recipe,
+    title: str,
+    items: list[int],
+    done: Callable[[int, dict[int, Any]], None],
+) -> None:
     """`what` (task.assess or task.label) of the eval batches `items`, dealt out over the processes; `done(item, {image index: found})`
     on the process that found it.  A batch holds the same images whatever the number of processes.  Raises Stopped."""
     accelerator = engine.accelerator
@@ -298,11 +358,15 @@ def predict(engine: Engine, task: Task, what: Callable[[nn.Module, Batch], list]
             engine.stop.check()  # every process, busy or not, or the others would wait for it
 
 
-def evaluate(engine: Engine, task: Task, model: nn.Module, dataset: Photos, recipe: Recipe, title: str) -> dict[str, Any]:
+def evaluate(
+    engine: Engine, task: Task, model: nn.Module, dataset: Photos, recipe: Recipe, title: str
+) -> dict[str, Any]:
     """Metrics of `model` on `dataset`; the same on every process, every image counted once."""
     mine: dict[int, Any] = {}
     items = list(range(-(-len(dataset) // recipe.eval_batch)))
-    predict(engine, task, task.assess, model, dataset, recipe, title, items, lambda _, found: mine.update(found))
+    predict(
+        engine, task, task.assess, model, dataset, recipe, title, items, lambda _, found: mine.update(found)
+    )
     gathered = gather_object([mine])
     if engine.accelerator.num_processes == 1:
         return task.score(mine, dataset)

@@ -16,7 +16,19 @@ from pathlib import Path
 from selftrain.system.progress import Stage
 from tests.programs import load
 
-PINNED = ("arm", "origin", "metric", "metrics", "curve", "flattened", "steps", "images", "labelled_images", "labels", "protocol")
+PINNED = (
+    "arm",
+    "origin",
+    "metric",
+    "metrics",
+    "curve",
+    "flattened",
+    "steps",
+    "images",
+    "labelled_images",
+    "labels",
+    "protocol",
+)
 
 
 def main(program: str, folder: str, *options: str) -> dict:
@@ -32,7 +44,11 @@ def main(program: str, folder: str, *options: str) -> dict:
     code = load(program).cli([*options, "--threads", "1", "--workers", "0"])
     assert code == 0, f"exit code {code}"
     cells = sorted(Path("runs/cells").iterdir())
-    return {"losses": losses, "records": {_name(cell): _record(cell) for cell in cells}, "labels": {_name(cell): _labels(cell) for cell in cells if list(cell.rglob("labels-*"))}}
+    return {
+        "losses": losses,
+        "records": {_name(cell): _record(cell) for cell in cells},
+        "labels": {_name(cell): _labels(cell) for cell in cells if list(cell.rglob("labels-*"))},
+    }
 
 
 def _name(cell: Path) -> str:
@@ -42,18 +58,28 @@ def _name(cell: Path) -> str:
 def _record(cell: Path) -> dict:
     r = json.loads((cell / "record.json").read_text())
     found = {name: r[name] for name in PINNED}
-    found["origin"] = found["origin"].split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
-    found["hashes"] = {name: r["hashes"][name] for name in ("train", "val", "test", "pool", "weights", "final")}
+    found["origin"] = found["origin"].split()[
+        0
+    ]  # `teacher KEY`: its key is a matter of how declarations are hashed
+    found["hashes"] = {
+        name: r["hashes"][name] for name in ("train", "val", "test", "pool", "weights", "final")
+    }
     if r["pseudo_labels"]:
         left_out = ("teacher_cell", "examples", "hash")  # the file's own hash stands in `labels`
-        found["pseudo_labels"] = {name: value for name, value in r["pseudo_labels"].items() if name not in left_out}
-        found["examples"] = hashlib.blake2b(json.dumps(r["pseudo_labels"]["examples"]).encode(), digest_size=8).hexdigest()
+        found["pseudo_labels"] = {
+            name: value for name, value in r["pseudo_labels"].items() if name not in left_out
+        }
+        found["examples"] = hashlib.blake2b(
+            json.dumps(r["pseudo_labels"]["examples"]).encode(), digest_size=8
+        ).hexdigest()
     return json.loads(json.dumps(found))
 
 
 def _labels(cell: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted([*cell.rglob("labels-*.json"), *cell.rglob("masks/**/*.png")], key=lambda file: file.name):
+    for file in sorted(
+        [*cell.rglob("labels-*.json"), *cell.rglob("masks/**/*.png")], key=lambda file: file.name
+    ):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -42,6 +42,7 @@ def count_events(event: str | None, at: int, number: int, log: Path) -> None:
             if not before:
                 happened(name)
             return result
+
         setattr(owner, attribute, wrapped)
 
     pseudo.PART = 3  # of ten batches: parts are written while the pool is being labelled
@@ -56,7 +57,9 @@ def count_events(event: str | None, at: int, number: int, log: Path) -> None:
         def counted(item, found):
             done(item, found)
             happened(name)
+
         real(engine, task, what, model, photos, recipe, title, items, counted)
+
     train.predict = pseudo.predict = predict
 
 
@@ -83,13 +86,24 @@ def main() -> None:
     load(arguments[0])  # before the first fork
     results = []
     for trial in trials:
-        child = start(arguments, trial["out"], trial.get("event"), trial.get("at", 0), trial.get("signal", signal.SIGKILL))
+        child = start(
+            arguments,
+            trial["out"],
+            trial.get("event"),
+            trial.get("at", 0),
+            trial.get("signal", signal.SIGKILL),
+        )
         if "after" in trial:
             time.sleep(trial["after"])
             os.kill(child, trial["signal"])
         status = os.waitpid(child, 0)[1]
-        result = {"first": os.waitstatus_to_exitcode(status), "counts": json.loads(Path(f"{trial['out']}.counts").read_text() or "{}"),
-                  "left": sorted(str(p.relative_to(trial["out"])) for p in Path(trial["out"]).rglob("*") if p.is_file())}
+        result = {
+            "first": os.waitstatus_to_exitcode(status),
+            "counts": json.loads(Path(f"{trial['out']}.counts").read_text() or "{}"),
+            "left": sorted(
+                str(p.relative_to(trial["out"])) for p in Path(trial["out"]).rglob("*") if p.is_file()
+            ),
+        }
         if result["first"] != 0:
             child = start(arguments, trial["out"], None, 0, 0)
             result["second"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

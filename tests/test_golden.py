@@ -17,16 +17,82 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden.json"
-SHORT = ["--steps", "12", "--warmup-steps", "2", "--batch-size", "4", "--eval-every", "4", "--shapes.train", "20", "--shapes.val", "10", "--shapes.test", "10",
-         "--shapes.unlabeled", "24", "--eval-batch", "5"]
+SHORT = [
+    "--steps",
+    "12",
+    "--warmup-steps",
+    "2",
+    "--batch-size",
+    "4",
+    "--eval-every",
+    "4",
+    "--shapes.train",
+    "20",
+    "--shapes.val",
+    "10",
+    "--shapes.test",
+    "10",
+    "--shapes.unlabeled",
+    "24",
+    "--eval-batch",
+    "5",
+]
 # as much of the loop and of the labels as two short runs of each task can pass through
 RUNS = {
     "coco-demo": ["coco", "demo", *SHORT, "--score-threshold", "0.001"],
-    "coco-variant": ["coco", "demo", *SHORT, "--score-threshold", "0.001", "--starts", "random", "--policy", "S4", "--optimizer", "sgd", "--lr", "0.01", "--drop-path", "0.2",
-                     "--accumulate", "2", "--rounds", "2", "--student-start", "teacher", "--pseudo-ignore", "0.005", "--pseudo-ratio", "2", "--unlabeled", "rest", "--fraction", "0.5"],
+    "coco-variant": [
+        "coco",
+        "demo",
+        *SHORT,
+        "--score-threshold",
+        "0.001",
+        "--starts",
+        "random",
+        "--policy",
+        "S4",
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "0.01",
+        "--drop-path",
+        "0.2",
+        "--accumulate",
+        "2",
+        "--rounds",
+        "2",
+        "--student-start",
+        "teacher",
+        "--pseudo-ignore",
+        "0.005",
+        "--pseudo-ratio",
+        "2",
+        "--unlabeled",
+        "rest",
+        "--fraction",
+        "0.5",
+    ],
     "pascal-demo": ["pascal", "demo", *SHORT, "--pseudo-threshold", "0.1"],
-    "pascal-variant": ["pascal", "demo", *SHORT, "--starts", "imagenet", "--policy", "S3", "--soft", "--student-start", "random", "--teacher-scales", "0.5", "1",
-                       "--eval-scales", "1", "1.5", "--eval-flip", "--alpha", "2"],
+    "pascal-variant": [
+        "pascal",
+        "demo",
+        *SHORT,
+        "--starts",
+        "imagenet",
+        "--policy",
+        "S3",
+        "--soft",
+        "--student-start",
+        "random",
+        "--teacher-scales",
+        "0.5",
+        "1",
+        "--eval-scales",
+        "1",
+        "1.5",
+        "--eval-flip",
+        "--alpha",
+        "2",
+    ],
 }
 PACKAGES = ("torch", "torchvision", "timm", "albumentations", "opencv-python-headless", "numpy", "pillow")
 
@@ -39,7 +105,12 @@ def machine() -> dict[str, str]:
 
 def measure(name: str, folder: Path) -> dict:
     program, *options = RUNS[name]
-    done = subprocess.run([sys.executable, "-m", "tests.golden", program, str(folder), *options], cwd=HERE.parent, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.golden", program, str(folder), *options],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -48,7 +119,13 @@ def exact(found: dict) -> dict:
     """What no float enters: how many steps, which images, which arms."""
     names = ("arm", "origin", "steps", "images", "labelled_images", "labels", "protocol")
     hashes = ("train", "val", "test", "pool", "weights")
-    return {"losses": len(found["losses"]), **{cell: [r[n] for n in names] + [r["hashes"][n] for n in hashes] for cell, r in found["records"].items()}}
+    return {
+        "losses": len(found["losses"]),
+        **{
+            cell: [r[n] for n in names] + [r["hashes"][n] for n in hashes]
+            for cell, r in found["records"].items()
+        },
+    }
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -17,9 +17,41 @@ from selftrain.data.shapes.generate import Shapes, generate
 from tests.programs import ROOT, load
 from tests.programs import path as program
 
-SMALL = ["demo", "--starts", "random", "--steps", "6", "--warmup-steps", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "0.01", "--lr-batch", "4",
-         "--eval-every", "3", "--eval-batch", "4", "--save-every", "2", "--channels", "16", "--head-depth", "1", "--drop-path", "0.2", "--policy", "S4"]
-OWN = {"coco": ["--score-threshold", "0.001"], "pascal": ["--neck-repeats", "1", "--pseudo-threshold", "0.1", "--teacher-scales", "0.5", "1"]}
+SMALL = [
+    "demo",
+    "--starts",
+    "random",
+    "--steps",
+    "6",
+    "--warmup-steps",
+    "2",
+    "--batch-size",
+    "4",
+    "--optimizer",
+    "sgd",
+    "--lr",
+    "0.01",
+    "--lr-batch",
+    "4",
+    "--eval-every",
+    "3",
+    "--eval-batch",
+    "4",
+    "--save-every",
+    "2",
+    "--channels",
+    "16",
+    "--head-depth",
+    "1",
+    "--drop-path",
+    "0.2",
+    "--policy",
+    "S4",
+]
+OWN = {
+    "coco": ["--score-threshold", "0.001"],
+    "pascal": ["--neck-repeats", "1", "--pseudo-threshold", "0.1", "--teacher-scales", "0.5", "1"],
+}
 
 
 @pytest.fixture(scope="module", params=["coco", "pascal"])
@@ -31,14 +63,32 @@ def benchmark(request):
 def arguments(benchmark, tmp_path_factory):
     """The program, a small data set, and the options of a run of two cells on it: teacher, labelling, student in a few seconds."""
     root, pool = tmp_path_factory.mktemp("data") / "shapes", tmp_path_factory.mktemp("pool") / "shapes"
-    generate(root, Shapes(train=24, val=12, test=12, unlabeled=0, difficulty=0.0), workers=1, layout="voc" if benchmark == "pascal" else "coco")
+    generate(
+        root,
+        Shapes(train=24, val=12, test=12, unlabeled=0, difficulty=0.0),
+        workers=1,
+        layout="voc" if benchmark == "pascal" else "coco",
+    )
     generate(pool, Shapes(train=0, val=0, test=0, unlabeled=40, difficulty=0.0), workers=1)
-    return [benchmark, *SMALL, *OWN[benchmark], "--data", str(root), "--unlabeled", str(pool / "unlabeled2017")]
+    return [
+        benchmark,
+        *SMALL,
+        *OWN[benchmark],
+        "--data",
+        str(root),
+        "--unlabeled",
+        str(pool / "unlabeled2017"),
+    ]
 
 
 def interrupt(trials: list[dict], arguments: list[str], folder: Path) -> list[dict]:
     (folder / "trials.json").write_text(json.dumps(trials))
-    done = subprocess.run([sys.executable, "-m", "tests.interrupt", str(folder / "trials.json"), *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.interrupt", str(folder / "trials.json"), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -60,11 +110,13 @@ def products(out: Path) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def uninterrupted(arguments, benchmark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    result, = interrupt([{"out": str(folder / "out")}], arguments, folder)
+    (result,) = interrupt([{"out": str(folder / "out")}], arguments, folder)
     assert result["first"] == 0, (folder / "out.log").read_text()[-3000:]
     whole = products(folder / "out")
     masks = sum("masks/" in name for name in whole)
-    assert len(whole) == 5 + masks and masks == (40 if benchmark == "pascal" else 0)  # two cells' weights and records, one label file
+    assert len(whole) == 5 + masks and masks == (
+        40 if benchmark == "pascal" else 0
+    )  # two cells' weights and records, one label file
     assert not list((folder / "out").rglob("last.pt")) and not list((folder / "out").rglob("*.tmp"))
     return whole, result["counts"]
 
@@ -72,9 +124,20 @@ def uninterrupted(arguments, benchmark, tmp_path_factory):
 def test_twenty_kills_at_random_moments_change_nothing(arguments, uninterrupted, tmp_path):
     whole, counts = uninterrupted
     rng = random.Random(20)
-    trials = [{"out": str(tmp_path / f"{event}{n}"), "event": event, "at": rng.randint(1, counts[event]), "signal": signal.SIGKILL}
-              for event in ("step", "save", "evaluate", "label") for n in range(4)]
-    trials += [{"out": str(tmp_path / f"time{n}"), "after": rng.uniform(0.3, 2.5), "signal": signal.SIGKILL} for n in range(4)]
+    trials = [
+        {
+            "out": str(tmp_path / f"{event}{n}"),
+            "event": event,
+            "at": rng.randint(1, counts[event]),
+            "signal": signal.SIGKILL,
+        }
+        for event in ("step", "save", "evaluate", "label")
+        for n in range(4)
+    ]
+    trials += [
+        {"out": str(tmp_path / f"time{n}"), "after": rng.uniform(0.3, 2.5), "signal": signal.SIGKILL}
+        for n in range(4)
+    ]
     for trial, result in zip(trials, interrupt(trials, arguments, tmp_path), strict=True):
         where = f"{Path(trial['out']).name} at {trial.get('at', trial.get('after'))}"
         assert result["first"] == -signal.SIGKILL or ("after" in trial and result["first"] == 0), where
@@ -84,20 +147,36 @@ def test_twenty_kills_at_random_moments_change_nothing(arguments, uninterrupted,
 
 def test_sigterm_saves_at_once_and_exits_143(arguments, uninterrupted, tmp_path):
     whole, _ = uninterrupted
-    trials = [{"out": str(tmp_path / event), "event": event, "at": at, "signal": signal.SIGTERM} for event, at in (("step", 3), ("evaluate", 2), ("label", 5))]
+    trials = [
+        {"out": str(tmp_path / event), "event": event, "at": at, "signal": signal.SIGTERM}
+        for event, at in (("step", 3), ("evaluate", 2), ("label", 5))
+    ]
     step, evaluate, label = interrupt(trials, arguments, tmp_path)
     assert step["first"] == evaluate["first"] == label["first"] == 143
     assert step["counts"]["step"] == 3  # not one step more; 3 is no multiple of --save-every
-    assert any(name.endswith("last.pt") for name in step["left"]) and any(name.endswith("last.pt") for name in evaluate["left"])
-    assert evaluate["counts"]["evaluate"] == 2 and label["counts"]["label"] == 5  # the next batch did not begin
+    assert any(name.endswith("last.pt") for name in step["left"]) and any(
+        name.endswith("last.pt") for name in evaluate["left"]
+    )
+    assert (
+        evaluate["counts"]["evaluate"] == 2 and label["counts"]["label"] == 5
+    )  # the next batch did not begin
     assert any("part-" in name for name in label["left"])  # what was labelled is kept
     for trial in trials:
         assert products(Path(trial["out"])) == whole
 
 
-def launch(*arguments: str, log: Path, options: tuple[str, ...] = ("--num_processes", "1")) -> subprocess.Popen:
+def launch(
+    *arguments: str, log: Path, options: tuple[str, ...] = ("--num_processes", "1")
+) -> subprocess.Popen:
     """`accelerate launch benchmarks/coco.py ...` in a process group of its own; the first argument is the program."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", *options, program(arguments[0]), *arguments[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        *options,
+        program(arguments[0]),
+        *arguments[1:],
+    ]
     return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True)
 
 
@@ -127,9 +206,24 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
     # rounding error every half step, so that after six steps networks apart by 1e-6 would be apart by 4 %.  Segmentation goes through
     # maps of one cell: at random weights 1e-7 changes its first gradient by 1 % already, at ImageNet's by 0.1 %.
     start, steps = ("imagenet", "1") if benchmark == "pascal" else ("random", "2")
-    steady = [*arguments, "--starts", start, "--drop-path", "0", "--ema", "0", "--steps", steps, "--warmup-steps", "0", "--out"]
+    steady = [
+        *arguments,
+        "--starts",
+        start,
+        "--drop-path",
+        "0",
+        "--ema",
+        "0",
+        "--steps",
+        steps,
+        "--warmup-steps",
+        "0",
+        "--out",
+    ]
     one, two = tmp_path / "one", tmp_path / "two"
-    done = subprocess.run([sys.executable, program(benchmark), *steady[1:], str(one)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, program(benchmark), *steady[1:], str(one)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
     def run_two(*options: str) -> None:
@@ -138,7 +232,9 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
         assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
 
     def compare(arm: str) -> None:
-        path = next(p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student"))
+        path = next(
+            p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student")
+        )
         assert json.loads((path.parent / "record.json").read_text())["measured"]["hardware"]["processes"] == 2
         a, b = (torch.load(out / path.relative_to(two))["model"] for out in (one, two))
         before = initial_weights(benchmark, start, path)  # the trainable ones
@@ -154,13 +250,17 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
     run_two()
     compare("student")
     labels = [next(out.rglob("labels-*.json")).read_bytes() for out in (one, two)]
-    assert labels[0] == labels[1] and len(json.loads(labels[0]).get("annotations", "") or json.loads(labels[0])["masks"]) > 10
+    assert (
+        labels[0] == labels[1]
+        and len(json.loads(labels[0]).get("annotations", "") or json.loads(labels[0])["masks"]) > 10
+    )
     masks = [{p.name: p.read_bytes() for p in out.rglob("masks/*.png")} for out in (one, two)]
     assert masks[0] == masks[1] and len(masks[0]) == (40 if benchmark == "pascal" else 0)
 
 
 def initial_weights(benchmark: str, start: str, final: Path) -> dict[str, torch.Tensor]:
     from selftrain import run as rounds
+
     made = load(benchmark).BENCHMARK
     recipe = made.parse([*SMALL, *OWN[benchmark], "--drop-path", "0"])
     classes = tuple(json.loads((final.parent / "record.json").read_text())["metrics"]["per_class"])
@@ -170,5 +270,7 @@ def initial_weights(benchmark: str, start: str, final: Path) -> dict[str, torch.
 def test_unlaunchable_cpu_processes_are_refused_not_run_as_one(tmp_path):
     """accelerate's own launcher would start one process and say nothing."""
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-    done = subprocess.run([sys.executable, program("coco")], env=env, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, program("coco")], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 1 and "torchrun" in done.stderr

@@ -41,7 +41,12 @@ class Greys:
         level = self.levels[i]
         if isinstance(level, Exception):
             raise level
-        return Sample(np.full((8, 8, 3), level, np.uint8), np.zeros((0, 4), np.float32), np.array([], np.int64), np.array([], bool))
+        return Sample(
+            np.full((8, 8, 3), level, np.uint8),
+            np.zeros((0, 4), np.float32),
+            np.array([], np.int64),
+            np.array([], bool),
+        )
 
 
 class Brightness:
@@ -51,7 +56,9 @@ class Brightness:
 
     def model(self):
         torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1))
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1)
+        )
 
     def prepare(self, sample):
         return sample, 1.0
@@ -73,7 +80,11 @@ class Brightness:
         return model(batch["images"].float() / 255).squeeze(1).tolist()
 
     def score(self, predictions, dataset):
-        return {"error": float(np.mean([abs(predictions[i] - dataset.levels[i] / 255) for i in range(len(dataset))]))}
+        return {
+            "error": float(
+                np.mean([abs(predictions[i] - dataset.levels[i] / 255) for i in range(len(dataset))])
+            )
+        }
 
 
 @pytest.fixture
@@ -83,12 +94,30 @@ def engine():
 
 
 def recipe(**options):
-    return replace(COCO["demo"](), **(dict(steps=8, warmup_steps=2, batch_size=4, eval_every=4, save_every=2, workers=0, lr=0.01, lr_batch=4) | options))
+    return replace(
+        COCO["demo"](),
+        **(
+            dict(
+                steps=8,
+                warmup_steps=2,
+                batch_size=4,
+                eval_every=4,
+                save_every=2,
+                workers=0,
+                lr=0.01,
+                lr_batch=4,
+            )
+            | options
+        ),
+    )
 
 
 def trainer(engine, folder, r, *levels, task=None, key="cell"):
     task = task or Brightness()
-    streams = [Stream(name, Greys(lv), r.batch_size, lambda sample, seed: sample, 0) for name, lv in zip(("human", "pseudo"), levels)]
+    streams = [
+        Stream(name, Greys(lv), r.batch_size, lambda sample, seed: sample, 0)
+        for name, lv in zip(("human", "pseudo"), levels)
+    ]
     return Trainer(engine, task, r, task.model(), streams, folder, "test", key)
 
 
@@ -98,9 +127,13 @@ def trainer(engine, folder, r, *levels, task=None, key="cell"):
 def test_learning_rate_is_the_papers():
     """Zoph et al. 2020: 0.0032 -> 0.32 over 1000 steps at a batch of 256, then cosine to zero; linear in the batch."""
     paper = COCO["paper"]()
-    assert learning_rate(paper, 0) == pytest.approx(0.0032) and learning_rate(paper, 1000) == pytest.approx(0.32)
+    assert learning_rate(paper, 0) == pytest.approx(0.0032) and learning_rate(paper, 1000) == pytest.approx(
+        0.32
+    )
     assert learning_rate(paper, 500) == pytest.approx((0.0032 + 0.32) / 2)
-    assert learning_rate(paper, (1000 + paper.steps) // 2) == pytest.approx(0.16) and learning_rate(paper, paper.steps) == pytest.approx(0, abs=1e-9)
+    assert learning_rate(paper, (1000 + paper.steps) // 2) == pytest.approx(0.16) and learning_rate(
+        paper, paper.steps
+    ) == pytest.approx(0, abs=1e-9)
     assert learning_rate(replace(paper, batch_size=64), 1000) == pytest.approx(0.08)
 
 
@@ -118,15 +151,22 @@ def test_normalised_loss_golden_numbers():
     assert human.grad.item() == pytest.approx(1 / 4) and pseudo.grad.item() == pytest.approx(3 * 0.25 / 4)
 
 
-def test_the_first_student_step_weighs_both_halves_alike_and_the_human_one_as_its_teacher_did(engine, tmp_path):
+def test_the_first_student_step_weighs_both_halves_alike_and_the_human_one_as_its_teacher_did(
+    engine, tmp_path
+):
     t = trainer(engine, tmp_path, recipe(alpha=1.0), [10] * 8, [200] * 8)
-    sums, human = torch.tensor([1.0, 2.0, 0.25, 0.5], requires_grad=True), torch.tensor([True, True, False, False])
+    sums, human = (
+        torch.tensor([1.0, 2.0, 0.25, 0.5], requires_grad=True),
+        torch.tensor([True, True, False, False]),
+    )
     loss, value = t._combine(sums, torch.tensor([3, 3, 1, 1]), human)
     loss.backward()
     # human: 6 positives plus one; pseudo: 8 positives over two halves plus one = 5; the ratio of the first step makes both halves 3 / 7
     assert value == pytest.approx(3 / 7) == pytest.approx(loss.item())
     assert sums.grad.tolist() == pytest.approx([1 / 14, 1 / 14, 2 / 7, 2 / 7])
-    assert t._combine(sums.detach()[:2], torch.tensor([3, 3]), human[:2])[1] == pytest.approx(3 / 7 / 2)  # nothing but people's labels: half of the loss, alpha 1
+    assert t._combine(sums.detach()[:2], torch.tensor([3, 3]), human[:2])[1] == pytest.approx(
+        3 / 7 / 2
+    )  # nothing but people's labels: half of the loss, alpha 1
 
 
 def test_how_sure_a_teacher_is_does_not_change_the_weight_of_human_labels(engine, tmp_path):
@@ -170,7 +210,14 @@ def test_resume_restores_everything_the_loop_has(engine, tmp_path):
     straight = trainer(engine, tmp_path / "a", recipe(), levels, levels[:7])
     run(straight, engine)
     cut = trainer(engine, tmp_path / "b", recipe(), levels, levels[:7])
-    cut.engine = replace(engine, stop=type("Soon", (), {"poll": lambda self: cut.state.step == 5, "exit_code": 143, "check": lambda self: None})())
+    cut.engine = replace(
+        engine,
+        stop=type(
+            "Soon",
+            (),
+            {"poll": lambda self: cut.state.step == 5, "exit_code": 143, "check": lambda self: None},
+        )(),
+    )
     with pytest.raises(BaseException) as stopped:
         run(cut, engine)
     assert stopped.value.code == 143
@@ -184,11 +231,16 @@ def test_resume_restores_everything_the_loop_has(engine, tmp_path):
 
 
 def test_averaged_weights_include_batch_norm_and_live_in_the_checkpoint(engine, tmp_path):
-    t = trainer(engine, tmp_path, recipe(ema=0.5, steps=3, warmup_steps=1, eval_every=3), list(range(0, 250, 5)))
+    t = trainer(
+        engine, tmp_path, recipe(ema=0.5, steps=3, warmup_steps=1, eval_every=3), list(range(0, 250, 5))
+    )
     run(t, engine)
     saved = checkpoint.load(t.last)
     assert {"1.running_mean", "1.running_var"} <= saved["ema"].keys()
-    assert not torch.equal(saved["ema"]["1.running_mean"], saved["model"]["1.running_mean"]) and saved["ema"]["1.running_mean"].abs().sum() > 0
+    assert (
+        not torch.equal(saved["ema"]["1.running_mean"], saved["model"]["1.running_mean"])
+        and saved["ema"]["1.running_mean"].abs().sum() > 0
+    )
     assert saved["state"]["step"] == 3
 
 
@@ -204,10 +256,13 @@ def test_non_finite_loss_stops_before_the_step_and_names_step_and_files(engine, 
             nonlocal before
             before = {k: v.clone() for k, v in t.raw.named_parameters()}
             return step(batches)
+
         return wrapped
 
     t._step = remember()
-    with pytest.raises(UserError, match=r"loss is nan at step [12], before the weights were touched.*grey7\.png") as error:
+    with pytest.raises(
+        UserError, match=r"loss is nan at step [12], before the weights were touched.*grey7\.png"
+    ) as error:
         run(t, engine)
     assert "grey0" not in str(error.value)  # only those to blame
     assert all(torch.equal(before[k], v) for k, v in t.raw.named_parameters())
@@ -215,7 +270,9 @@ def test_non_finite_loss_stops_before_the_step_and_names_step_and_files(engine, 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_photo_ends_the_run_by_name_without_a_traceback(engine, tmp_path, workers):
-    t = trainer(engine, tmp_path, recipe(workers=workers), [UserError("broken.jpg: truncated; copy it again")])
+    t = trainer(
+        engine, tmp_path, recipe(workers=workers), [UserError("broken.jpg: truncated; copy it again")]
+    )
     with pytest.raises(UserError) as error:
         run(t, engine)
     assert str(error.value) == "broken.jpg: truncated; copy it again"
@@ -229,12 +286,18 @@ def test_disk_full_while_saving_leaves_the_previous_checkpoint_good(engine, tmp_
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     t.state.step = 4
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))  # the kernel refuses the second half, as a full disk does
-        with pytest.raises(UserError, match=r"last\.pt: the checkpoint could not be written.*previous one is untouched"):
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size // 2, hard)
+        )  # the kernel refuses the second half, as a full disk does
+        with pytest.raises(
+            UserError, match=r"last\.pt: the checkpoint could not be written.*previous one is untouched"
+        ):
             t.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert checkpoint.load(t.last)["state"]["step"] == 2 and [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    assert checkpoint.load(t.last)["state"]["step"] == 2 and [p.name for p in tmp_path.iterdir()] == [
+        "last.pt"
+    ]
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(engine, tmp_path):
@@ -249,6 +312,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(engine, tmp_path):
 
 def test_gradient_accumulation_sees_the_whole_batch(engine, tmp_path):
     """Without batch norm, two micro-batches of two take the step of one batch of four, but for the +1 of the normaliser."""
+
     class Plain(Brightness):
         def model(self):
             torch.manual_seed(0)
@@ -256,8 +320,24 @@ def test_gradient_accumulation_sees_the_whole_batch(engine, tmp_path):
 
     gradients = []
     for accumulate in (1, 2):
-        t = trainer(engine, tmp_path / str(accumulate), recipe(accumulate=accumulate, optimizer="sgd", lr=1.0, lr_batch=4, momentum=0.0, weight_decay=0.0, clip_norm=0.0,
-                                                              steps=1, warmup_steps=0, eval_every=1), [10, 90, 150, 210], task=Plain())
+        t = trainer(
+            engine,
+            tmp_path / str(accumulate),
+            recipe(
+                accumulate=accumulate,
+                optimizer="sgd",
+                lr=1.0,
+                lr_batch=4,
+                momentum=0.0,
+                weight_decay=0.0,
+                clip_norm=0.0,
+                steps=1,
+                warmup_steps=0,
+                eval_every=1,
+            ),
+            [10, 90, 150, 210],
+            task=Plain(),
+        )
         start = [p.detach().clone() for p in t.raw.parameters()]
         run(t, engine)
         gradients.append(torch.cat([(a - b).flatten() for a, b in zip(start, t.raw.parameters())]))
@@ -272,7 +352,9 @@ def test_a_batch_that_does_not_divide_is_refused(engine, tmp_path):
 # ---- energy --------------------------------------------------------------------------------------------------------------
 
 
-def test_energy_is_what_the_counter_of_the_accelerator_says_over_all_runs_of_a_cell(engine, tmp_path, monkeypatch):
+def test_energy_is_what_the_counter_of_the_accelerator_says_over_all_runs_of_a_cell(
+    engine, tmp_path, monkeypatch
+):
     """A counter since the driver was loaded: only differences count, and those of an interrupted run are kept in its checkpoint."""
     counter = iter((1000.0, 1010.0, 5000.0, 5007.0))
     monkeypatch.setattr("selftrain.train.energy_joules", lambda: next(counter))
@@ -293,11 +375,16 @@ def test_without_a_counter_energy_is_not_reported(engine, tmp_path):
 # ---- labelling ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("held, words", [(([0, 1], [1, 2, 3]), "5 predictions of 4 photos"), (([0, 1], [3]), "3 predictions of 3 photos")])
+@pytest.mark.parametrize(
+    "held, words",
+    [(([0, 1], [1, 2, 3]), "5 predictions of 4 photos"), (([0, 1], [3]), "3 predictions of 3 photos")],
+)
 def test_predictions_that_overlap_or_lack_a_photo_are_no_labels(engine, tmp_path, held, words):
     """As after two commands that labelled one folder at once: counted twice, a photo would weigh twice."""
+
     class Labelling(Brightness):
         raw_fields, label_fields = ("image_size",), ()
+
     settings = recipe(eval_batch=4)  # one batch, whose first photo a part holds: nothing is left to predict
     pool = type("Pool", (), {"hash": "pool", "__len__": lambda self: 4})()
     folder = tmp_path / f"pool-{digest(['teacher', 'pool', settings.image_size])}"
@@ -305,7 +392,17 @@ def test_predictions_that_overlap_or_lack_a_photo_are_no_labels(engine, tmp_path
     for n, indices in enumerate(held):
         np.savez(folder / f"part-{n}.npz", indices=indices, seconds=1.0)
     with pytest.raises(UserError, match=words):
-        label_pool(engine, Labelling(), settings, None, "teacher", pool, SimpleNamespace(hash="human"), tmp_path, "label")
+        label_pool(
+            engine,
+            Labelling(),
+            settings,
+            None,
+            "teacher",
+            pool,
+            SimpleNamespace(hash="human"),
+            tmp_path,
+            "label",
+        )
 
 
 # ---- what a curve says ----------------------------------------------------------------------------------------------------
@@ -314,8 +411,11 @@ def test_predictions_that_overlap_or_lack_a_photo_are_no_labels(engine, tmp_path
 def test_flattened_means_under_two_percent_over_the_last_quarter():
     def curve(*values):
         return [{"step": 100 * (i + 1), "AP": v} for i, v in enumerate(values)]
+
     assert flattened(curve(10, 20, 30, 30.3), "AP") is True
     assert flattened(curve(10, 20, 29, 30), "AP") is False
     assert flattened(curve(10, 30), "AP") is None
-    assert flattened(curve(10, 60, 60, 20), "AP") is False and flattened(curve(0, 0, 0, 0), "AP") is None  # it fell; it learned nothing
+    assert (
+        flattened(curve(10, 60, 60, 20), "AP") is False and flattened(curve(0, 0, 0, 0), "AP") is None
+    )  # it fell; it learned nothing
     assert steps_to(curve(10, 20, 30), "AP", 15) == 200 and steps_to(curve(10, 20), "AP", 25) is None

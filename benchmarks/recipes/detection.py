@@ -18,18 +18,28 @@ def demo() -> DetectionRecipe:
         name="demo",
         data="shapes",
         shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=2000, classes=5, difficulty=0.1),
-        policy="S1",                 # the mildest; stronger policies need longer schedules
+        policy="S1",  # the mildest; stronger policies need longer schedules
         backbone="tf_efficientnet_lite0",  # its real ImageNet weights come with a PyPI package
-        image_size=65,               # 32 k + 1, where SAME and symmetric padding are one function
-        min_level=3, max_level=4,    # 9 x 9 and 5 x 5 cells: objects are 14 to 50 px
-        channels=64, head_depth=2,
-        anchor_scale=2.0,            # anchors from 16 px
-        steps=500, batch_size=16,
-        optimizer="adamw", lr=4e-3, lr_batch=16, weight_decay=1e-4,  # beat SGD for both starts at this size
-        warmup_steps=50, clip_norm=10.0, ema=0.99,
-        pseudo_threshold="auto",     # a teacher of minutes is unsure: at 0.5 it would starve its student
-        eval_every=100, eval_batch=50, save_every=100,
-        workers=0,                   # two cores, and 0.4 ms of loading an image against 6 ms of training
+        image_size=65,  # 32 k + 1, where SAME and symmetric padding are one function
+        min_level=3,
+        max_level=4,  # 9 x 9 and 5 x 5 cells: objects are 14 to 50 px
+        channels=64,
+        head_depth=2,
+        anchor_scale=2.0,  # anchors from 16 px
+        steps=500,
+        batch_size=16,
+        optimizer="adamw",
+        lr=4e-3,
+        lr_batch=16,
+        weight_decay=1e-4,  # beat SGD for both starts at this size
+        warmup_steps=50,
+        clip_norm=10.0,
+        ema=0.99,
+        pseudo_threshold="auto",  # a teacher of minutes is unsure: at 0.5 it would starve its student
+        eval_every=100,
+        eval_batch=50,
+        save_every=100,
+        workers=0,  # two cores, and 0.4 ms of loading an image against 6 ms of training
     )
 
 
@@ -44,10 +54,16 @@ def study() -> DetectionRecipe:
     return replace(
         demo(),
         name="study",
-        shapes=Shapes(image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=3, difficulty=0.0),  # learned fastest from scratch
-        steps=2000, batch_size=8, lr_batch=8,  # smaller batches got further than fewer steps of 16 on as many images; S1 flattens
-        lr=8e-3,                     # of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random weights, 74.9, 75.7, 75.2 from ImageNet's
-        warmup_steps=100, eval_every=250, save_every=250,
+        shapes=Shapes(
+            image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=3, difficulty=0.0
+        ),  # learned fastest from scratch
+        steps=2000,
+        batch_size=8,
+        lr_batch=8,  # smaller batches got further than fewer steps of 16 on as many images; S1 flattens
+        lr=8e-3,  # of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random weights, 74.9, 75.7, 75.2 from ImageNet's
+        warmup_steps=100,
+        eval_every=250,
+        save_every=250,
     )
 
 
@@ -62,13 +78,22 @@ def mini() -> DetectionRecipe:
         data="coco",
         policy="S1",
         backbone="tf_efficientnet_lite0",
-        image_size=321,              # 32 k + 1
-        channels=64, head_depth=3,
-        steps=6000, batch_size=32,
-        optimizer="adamw", lr=1e-3, lr_batch=32, weight_decay=1e-4,
-        warmup_steps=300, ema=0.999,
+        image_size=321,  # 32 k + 1
+        channels=64,
+        head_depth=3,
+        steps=6000,
+        batch_size=32,
+        optimizer="adamw",
+        lr=1e-3,
+        lr_batch=32,
+        weight_decay=1e-4,
+        warmup_steps=300,
+        ema=0.999,
         pseudo_threshold="auto",
-        eval_every=500, eval_batch=32, save_every=200, workers=4,
+        eval_every=500,
+        eval_batch=32,
+        save_every=200,
+        workers=4,
     )
 
 
@@ -84,14 +109,28 @@ def paper() -> DetectionRecipe:
         data="coco",
         policy="S4",
         backbone="tf_efficientnet_b7",
-        image_size=640, min_level=3, max_level=7, channels=256, head_depth=4,
-        steps=120_000, batch_size=256,  # 260 epochs of COCO for S4; S1 converges in 45,000
-        optimizer="sgd", lr=0.32, lr_batch=256, momentum=0.9, weight_decay=1e-4,
-        warmup_steps=1000, clip_norm=10.0,
-        bn_momentum=0.003,           # TensorFlow's 0.997
-        ema=0.9998,                  # EfficientDet's; the paper does not say
-        pseudo_threshold=0.5, student_start="teacher",  # "to save time", says the paper
-        eval_every=5000, eval_batch=8, save_every=1000, workers=8,
+        image_size=640,
+        min_level=3,
+        max_level=7,
+        channels=256,
+        head_depth=4,
+        steps=120_000,
+        batch_size=256,  # 260 epochs of COCO for S4; S1 converges in 45,000
+        optimizer="sgd",
+        lr=0.32,
+        lr_batch=256,
+        momentum=0.9,
+        weight_decay=1e-4,
+        warmup_steps=1000,
+        clip_norm=10.0,
+        bn_momentum=0.003,  # TensorFlow's 0.997
+        ema=0.9998,  # EfficientDet's; the paper does not say
+        pseudo_threshold=0.5,
+        student_start="teacher",  # "to save time", says the paper
+        eval_every=5000,
+        eval_batch=8,
+        save_every=1000,
+        workers=8,
     )
 
 

@@ -19,13 +19,24 @@ def demo() -> SegmentationRecipe:
         policy="S1",
         backbone="tf_efficientnet_lite0",
         image_size=65,
-        neck="nasfpn", neck_repeats=2, neck_separable=True,
-        channels=64, head_depth=2,
-        steps=300, batch_size=16,
-        optimizer="adamw", lr=6e-3, lr_batch=16, weight_decay=1e-4,  # of 0.002 to 0.032 on the val split, for both starts
-        warmup_steps=100, clip_norm=1.0, ema=0.99,  # with 50 and 10 one seed in three lost its ImageNet features in the first 100 steps
-        teacher_scales=(1.0, 1.5),   # objects of 14 to 50 px vanish at half size
-        eval_every=100, eval_batch=50, save_every=100,
+        neck="nasfpn",
+        neck_repeats=2,
+        neck_separable=True,
+        channels=64,
+        head_depth=2,
+        steps=300,
+        batch_size=16,
+        optimizer="adamw",
+        lr=6e-3,
+        lr_batch=16,
+        weight_decay=1e-4,  # of 0.002 to 0.032 on the val split, for both starts
+        warmup_steps=100,
+        clip_norm=1.0,
+        ema=0.99,  # with 50 and 10 one seed in three lost its ImageNet features in the first 100 steps
+        teacher_scales=(1.0, 1.5),  # objects of 14 to 50 px vanish at half size
+        eval_every=100,
+        eval_batch=50,
+        save_every=100,
         workers=0,
     )
 
@@ -42,12 +53,23 @@ def mini() -> SegmentationRecipe:
         policy="S1",
         backbone="tf_efficientnet_lite0",
         image_size=321,
-        neck="nasfpn", neck_repeats=3, neck_separable=True,
-        channels=96, head_depth=2,
-        steps=6000, batch_size=16,
-        optimizer="adamw", lr=1e-3, lr_batch=16, weight_decay=1e-4,
-        warmup_steps=300, ema=0.999,
-        eval_every=500, eval_batch=16, save_every=200, workers=4,
+        neck="nasfpn",
+        neck_repeats=3,
+        neck_separable=True,
+        channels=96,
+        head_depth=2,
+        steps=6000,
+        batch_size=16,
+        optimizer="adamw",
+        lr=1e-3,
+        lr_batch=16,
+        weight_decay=1e-4,
+        warmup_steps=300,
+        ema=0.999,
+        eval_every=500,
+        eval_batch=16,
+        save_every=200,
+        workers=4,
     )
 
 
@@ -64,15 +86,28 @@ def paper() -> SegmentationRecipe:
         policy="S4",
         backbone="tf_efficientnet_b7",
         image_size=512,
-        neck="nasfpn", neck_repeats=7, neck_separable=True,
-        channels=256, head_depth=3,
-        steps=40_000, batch_size=256,  # EfficientNet-L2: 20,000 steps
-        optimizer="sgd", lr=0.08, lr_batch=256, momentum=0.9, weight_decay=1e-5,  # EfficientNet-L2: lr 0.2
-        warmup_steps=500, clip_norm=10.0,
-        bn_momentum=0.003,           # TensorFlow's 0.997
-        ema=0.9998,                  # the paper does not say
-        pseudo_threshold=0.5, student_start="teacher",
-        eval_every=2000, eval_batch=8, save_every=1000, workers=8,
+        neck="nasfpn",
+        neck_repeats=7,
+        neck_separable=True,
+        channels=256,
+        head_depth=3,
+        steps=40_000,
+        batch_size=256,  # EfficientNet-L2: 20,000 steps
+        optimizer="sgd",
+        lr=0.08,
+        lr_batch=256,
+        momentum=0.9,
+        weight_decay=1e-5,  # EfficientNet-L2: lr 0.2
+        warmup_steps=500,
+        clip_norm=10.0,
+        bn_momentum=0.003,  # TensorFlow's 0.997
+        ema=0.9998,  # the paper does not say
+        pseudo_threshold=0.5,
+        student_start="teacher",
+        eval_every=2000,
+        eval_batch=8,
+        save_every=1000,
+        workers=8,
     )
 
 

@@ -10,14 +10,19 @@ from pathlib import Path
 import cv2
 import torch
 
-SHOWN = {"ms/step": 1e3, "ms/image": 1e3, "s": 1, "MiB": 2**-20}  # unit of a line: factor from seconds or bytes
+SHOWN = {
+    "ms/step": 1e3,
+    "ms/image": 1e3,
+    "s": 1,
+    "MiB": 2**-20,
+}  # unit of a line: factor from seconds or bytes
 
 
 @dataclass(frozen=True)
 class Setting:
     """What the rows share."""
 
-    folder: Path                     # temporary
+    folder: Path  # temporary
     quick: bool
     repeats: int
     photos: Path | None
@@ -31,7 +36,7 @@ class Line:
     work: str
     against: str
     unit: str
-    target: float | None             # least ratio of their cost to ours; None: told, not promised
+    target: float | None  # least ratio of their cost to ours; None: told, not promised
     ours: list[float]
     theirs: list[float]
     remark: str = ""
@@ -42,8 +47,16 @@ class Line:
         target = f"{self.target:g}x" if self.target else "none"
         if self.target and verdict:
             target += ": met" if ratio >= self.target else ": **missed**"
-        return [self.work, self.against, self._shown(self.ours), self._shown(self.theirs), f"{ratio:.2f}x", target, str(len(ratios)),
-                f"{min(ratios):.2f}-{max(ratios):.2f}"]
+        return [
+            self.work,
+            self.against,
+            self._shown(self.ours),
+            self._shown(self.theirs),
+            f"{ratio:.2f}x",
+            target,
+            str(len(ratios)),
+            f"{min(ratios):.2f}-{max(ratios):.2f}",
+        ]
 
     def _shown(self, costs: list[float]) -> str:
         cost = statistics.median(costs)

@@ -30,16 +30,32 @@ def step_512(s: Setting) -> list[Line]:
     try:
         import segmentation_models_pytorch as smp
     except ImportError:
-        raise UserError("the row step-512 compares with segmentation_models_pytorch: pip install -e '.[speed]', or leave the row out (--rows)") from None
-    recipe = SegmentationRecipe(backbone="resnet50", image_size=512, neck="nasfpn", neck_repeats=7, neck_separable=True, head_depth=3, batch_size=2)
+        raise UserError(
+            "the row step-512 compares with segmentation_models_pytorch: pip install -e '.[speed]', or leave the row out (--rows)"
+        ) from None
+    recipe = SegmentationRecipe(
+        backbone="resnet50",
+        image_size=512,
+        neck="nasfpn",
+        neck_repeats=7,
+        neck_separable=True,
+        head_depth=3,
+        batch_size=2,
+    )
     if s.quick:
         recipe = replace(recipe, backbone="resnet10t", image_size=128, channels=32, neck_repeats=1)
     torch.manual_seed(0)
     task = Segmentation(replace(recipe, lr=1e-4, lr_batch=2), VOC_CLASSES)
     ours = task.model(*IMAGENET).train().to(memory_format=torch.channels_last)
-    theirs = smp.FPN(f"tu-{recipe.backbone}", encoder_weights=None, classes=len(VOC_CLASSES)).train().to(memory_format=torch.channels_last)
+    theirs = (
+        smp.FPN(f"tu-{recipe.backbone}", encoder_weights=None, classes=len(VOC_CLASSES))
+        .train()
+        .to(memory_format=torch.channels_last)
+    )
     side = recipe.image_size
-    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8).contiguous(
+        memory_format=torch.channels_last
+    )
     masks = torch.randint(0, len(VOC_CLASSES), (2, side, side), dtype=torch.uint8)
 
     def our_loss() -> torch.Tensor:
@@ -56,6 +72,7 @@ def step_512(s: Setting) -> list[Line]:
             loss().backward()
             optimizer.step()
             optimizer.zero_grad()
+
         return step
 
     def flops(loss) -> float:
@@ -63,30 +80,41 @@ def step_512(s: Setting) -> list[Line]:
             loss()
         return counter.get_total_flops() / 2 / 1e9
 
-    work = [flops(our_loss), flops(their_loss)]                         # 1e9 of an image, forward
+    work = [flops(our_loss), flops(their_loss)]  # 1e9 of an image, forward
     with threads(s.cores):
         costs = alternate(turn(ours, our_loss), turn(theirs, their_loss), repeats=s.repeats, units=2)
     per_gflop = [[seconds / gflop for seconds in side] for side, gflop in zip(costs, work)]
-    return [Line(f"training step of the segmenter, {recipe.backbone}, 2 x {side} px, 21 classes", "segmentation_models_pytorch's FPN, same timm encoder",
-                 "images/s x GFLOP", 0.9, *per_gflop,
-                 f"segmenter: {work[0]:.0f} GFLOP an image forward against {work[1]:.0f}; {np.median(costs[0]):.2f} s an image against {np.median(costs[1]):.2f} s")]
+    return [
+        Line(
+            f"training step of the segmenter, {recipe.backbone}, 2 x {side} px, 21 classes",
+            "segmentation_models_pytorch's FPN, same timm encoder",
+            "images/s x GFLOP",
+            0.9,
+            *per_gflop,
+            f"segmenter: {work[0]:.0f} GFLOP an image forward against {work[1]:.0f}; {np.median(costs[0]):.2f} s an image against {np.median(costs[1]):.2f} s",
+        )
+    ]
 
 
 def pseudo_masks(s: Setting) -> list[Line]:
     """`label_pool` into a fresh folder each turn: decoding, scales and mirror, averaged probabilities, PNGs and label file on the disk."""
     trainer, data = trained(s, pascal_demo(), Segmentation, VocSource)
     recipe, task, teacher = trainer.recipe, trainer.task, trainer.ema.module
-    pool = replace(data.pool, hidden=None)                              # photos, as a person's pool is; nothing to measure masks by
+    pool = replace(data.pool, hidden=None)  # photos, as a person's pool is; nothing to measure masks by
     passes = []
     for start in range(0, len(pool), recipe.eval_batch):
-        images = task.collate([task.prepare(pool.sample(i))[0] for i in range(start, min(start + recipe.eval_batch, len(pool)))])["images"].float()
+        images = task.collate(
+            [task.prepare(pool.sample(i))[0] for i in range(start, min(start + recipe.eval_batch, len(pool)))]
+        )["images"].float()
         for scale in recipe.teacher_scales:
             scaled = F.interpolate(images, (round(recipe.image_size * scale),) * 2, mode="bilinear")
             passes += [scaled, scaled.flip(3)] if recipe.teacher_flip else [scaled]
 
     def label(pool: Pool) -> None:
         folder = Path(tempfile.mkdtemp(prefix="masks-", dir=s.folder))
-        label_pool(trainer.engine, task, recipe, teacher, "teacher", pool, data.train, folder, "label the pool")
+        label_pool(
+            trainer.engine, task, recipe, teacher, "teacher", pool, data.train, folder, "label the pool"
+        )
         shutil.rmtree(folder)
 
     @torch.inference_mode()
@@ -97,8 +125,16 @@ def pseudo_masks(s: Setting) -> list[Line]:
     with threads(s.cores):
         costs = alternate(lambda: label(pool), theirs, repeats=s.repeats, units=len(pool))
         remark = memory(s, pool, trainer.engine, label)
-    return [Line(f"pseudo-masks, demo, {len(pool)} images, {len(recipe.teacher_scales)} scales{' and mirror' if recipe.teacher_flip else ''}",
-                 "the forward passes alone, on resident batches", "images/s", 0.8, *costs, remark)]
+    return [
+        Line(
+            f"pseudo-masks, demo, {len(pool)} images, {len(recipe.teacher_scales)} scales{' and mirror' if recipe.teacher_flip else ''}",
+            "the forward passes alone, on resident batches",
+            "images/s",
+            0.8,
+            *costs,
+            remark,
+        )
+    ]
 
 
 def memory(s: Setting, pool: Pool, engine: Engine, label: Callable[[Pool], None]) -> str:
@@ -125,7 +161,14 @@ def miou(s: Setting) -> list[Line]:
 
     rng = np.random.default_rng(0)
     count = 20 if s.quick else 1449
-    truth = rng.integers(0, 21, (8, 25, 19)).repeat(15, 1).repeat(20, 2)[:, :375].copy().astype(np.uint8)[:, :, :500].copy()
+    truth = (
+        rng.integers(0, 21, (8, 25, 19))
+        .repeat(15, 1)
+        .repeat(20, 2)[:, :375]
+        .copy()
+        .astype(np.uint8)[:, :, :500]
+        .copy()
+    )
     truth = np.pad(truth, ((0, 0), (0, 0), (0, 500 - truth.shape[2])), mode="edge")
     found = np.where(rng.random(truth.shape) < 0.8, truth, rng.integers(0, 21, truth.shape)).astype(np.uint8)
     truth[rng.random(truth.shape) < 0.05] = IGNORED
@@ -146,4 +189,13 @@ def miou(s: Setting) -> list[Line]:
         costs = alternate(ours, theirs, repeats=min(s.repeats, 5))
     if abs(results["ours"] - results["theirs"]) > 1e-3:
         raise AssertionError(f"mIoU differs: {results}")
-    return [Line(f"mIoU of {count:,} images of 500 x 375 px, 21 classes", "torchmetrics on the same tensors", "s", 2, *costs, f"mIoU: both give {results['ours']:.4f} %")]
+    return [
+        Line(
+            f"mIoU of {count:,} images of 500 x 375 px, 21 classes",
+            "torchmetrics on the same tensors",
+            "s",
+            2,
+            *costs,
+            f"mIoU: both give {results['ours']:.4f} %",
+        )
+    ]

@@ -19,7 +19,16 @@ from selftrain.data.layout import CocoLayout, find_layout
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
 
-__all__ = ["CocoDataset", "CocoLayout", "box_faults", "find_layout", "read_coco", "repeated", "size_fault", "write_coco"]
+__all__ = [
+    "CocoDataset",
+    "CocoLayout",
+    "box_faults",
+    "find_layout",
+    "read_coco",
+    "repeated",
+    "size_fault",
+    "write_coco",
+]
 
 # COCO rounds boxes to 1/100 pixel; only what sticks out further than that rounding is worth a count.
 _ROUNDING = 0.05
@@ -46,8 +55,12 @@ class CocoDataset(Labelled):
     class_names: tuple[str, ...]  # K names, by category id
     category_ids: tuple[int, ...]  # K ids as in the json, ascending
     hash: str = ""  # 16 hex digits: of the json's bytes, or of the parent's hash and the chosen ids
-    dropped: dict[str, int] = field(default_factory=dict)  # what reading the whole json dropped or clipped, counted
-    listed: np.ndarray | None = None  # (N,) int32 boxes the json lists that are no crowd, those dropped included
+    dropped: dict[str, int] = field(
+        default_factory=dict
+    )  # what reading the whole json dropped or clipped, counted
+    listed: np.ndarray | None = (
+        None  # (N,) int32 boxes the json lists that are no crowd, those dropped included
+    )
 
     def __post_init__(self):
         if self.listed is None:
@@ -57,7 +70,11 @@ class CocoDataset(Labelled):
     def labels(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Copies of image i's boxes (n, 4) float32 x1 y1 x2 y2 in pixels, classes (n,) int64, crowd (n,) bool."""
         rows = slice(self.offsets[i], self.offsets[i + 1])
-        return self.boxes[rows].astype(np.float32), self.classes[rows].astype(np.int64), self.crowd[rows].copy()
+        return (
+            self.boxes[rows].astype(np.float32),
+            self.classes[rows].astype(np.int64),
+            self.crowd[rows].copy(),
+        )
 
     def sample(self, i: int) -> Sample:
         """Image i decoded, with its labels; crowds become `ignore`.
@@ -78,8 +95,12 @@ class CocoDataset(Labelled):
         counts = self.counts[positions]
         offsets = _offsets(counts)
         rows = np.repeat(self.offsets[positions] - offsets[:-1], counts) + np.arange(offsets[-1])
-        per_image = {name: getattr(self, name)[positions] for name in ("names", "image_ids", "sizes", "listed")}
-        per_box = {name: getattr(self, name)[rows] for name in ("boxes", "classes", "crowd", "areas", "scores")}
+        per_image = {
+            name: getattr(self, name)[positions] for name in ("names", "image_ids", "sizes", "listed")
+        }
+        per_box = {
+            name: getattr(self, name)[rows] for name in ("boxes", "classes", "crowd", "areas", "scores")
+        }
         return replace(self, **per_image, **per_box, offsets=offsets, hash=self.hash_of(positions))
 
     @property
@@ -106,15 +127,34 @@ class CocoDataset(Labelled):
         corners = self.boxes.copy()
         corners[:, 2:] -= corners[:, :2]
         categories = np.asarray(self.category_ids)[self.classes]
-        columns = (np.repeat(self.image_ids, self.counts), categories, corners, self.areas, self.crowd.astype(int), self.scores)
+        columns = (
+            np.repeat(self.image_ids, self.counts),
+            categories,
+            corners,
+            self.areas,
+            self.crowd.astype(int),
+            self.scores,
+        )
         return {
             "images": [
                 {"id": i, "file_name": name.decode(), "width": w, "height": h}
-                for i, name, (w, h) in zip(self.image_ids.tolist(), self.names.tolist(), self.sizes.tolist(), strict=True)
+                for i, name, (w, h) in zip(
+                    self.image_ids.tolist(), self.names.tolist(), self.sizes.tolist(), strict=True
+                )
             ],
             "annotations": [
-                {"id": n, "image_id": i, "category_id": c, "bbox": box, "area": area, "iscrowd": crowd, "score": score}
-                for n, (i, c, box, area, crowd, score) in enumerate(zip(*(c.tolist() for c in columns), strict=True), start=1)
+                {
+                    "id": n,
+                    "image_id": i,
+                    "category_id": c,
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": crowd,
+                    "score": score,
+                }
+                for n, (i, c, box, area, crowd, score) in enumerate(
+                    zip(*(c.tolist() for c in columns), strict=True), start=1
+                )
             ],
             "categories": [
                 {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
@@ -122,7 +162,9 @@ class CocoDataset(Labelled):
         }
 
 
-def read_coco(json_path: str | Path, folder: str | Path, *, classes: tuple[str, ...] | None = None) -> CocoDataset:
+def read_coco(
+    json_path: str | Path, folder: str | Path, *, classes: tuple[str, ...] | None = None
+) -> CocoDataset:
     """Read a COCO annotation file, by people or by a teacher (then with scores). Opens no image.
 
     Boxes without area are dropped, boxes outside their image too, boxes that stick out are clipped, and each is counted in `.dropped`.
@@ -198,7 +240,10 @@ def size_fault(path: Path, size: tuple[int, int], stated: tuple[int, int]) -> st
     """The message for an image whose (width, height) is not what its json states."""
     cure = "Use the images the annotations were made for, or correct the json."
     if size == stated[::-1]:
-        cure = "The picture is turned by its EXIF orientation, and the labels were drawn on the unturned one. " + cure
+        cure = (
+            "The picture is turned by its EXIF orientation, and the labels were drawn on the unturned one. "
+            + cure
+        )
     return f"{path}: the image is {size[0]}x{size[1]} pixels, its json says {stated[0]}x{stated[1]}. {cure}"
 
 
@@ -223,10 +268,16 @@ def _offsets(counts: np.ndarray) -> np.ndarray:
 def _refuse(columns: cocojson.Columns, path: Path) -> None:
     """UserError for the first thing that would make the labels ambiguous."""
     more = "`python -m selftrain.data.check DIR` lists all such entries."
-    for kind, ids in (("image", columns.image_ids), ("annotation", columns.ids), ("category", columns.category_ids)):
+    for kind, ids in (
+        ("image", columns.image_ids),
+        ("annotation", columns.ids),
+        ("category", columns.category_ids),
+    ):
         twice = repeated(ids)
         if len(twice):
-            raise UserError(f"{path}: {kind} id {twice[0]} is used twice ({len(twice)} ids are). Make the ids unique. {more}")
+            raise UserError(
+                f"{path}: {kind} id {twice[0]} is used twice ({len(twice)} ids are). Make the ids unique. {more}"
+            )
     if not len(columns.image_ids) or not len(columns.ids):
         what = "annotations" if len(columns.image_ids) else "images"
         raise UserError(f"{path}: has no {what} at all. Give the file with labels (instances_*.json).")
@@ -244,7 +295,9 @@ def _refuse(columns: cocojson.Columns, path: Path) -> None:
             )
     bad = np.flatnonzero((columns.sizes <= 0).any(1))
     if len(bad):
-        raise UserError(f"{path}: image id {columns.image_ids[bad[0]]} has no width or height above 0. Correct its size. {more}")
+        raise UserError(
+            f"{path}: image id {columns.image_ids[bad[0]]} has no width or height above 0. Correct its size. {more}"
+        )
 
 
 def repeated(ids: np.ndarray) -> np.ndarray:

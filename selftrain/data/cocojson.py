@@ -81,7 +81,9 @@ def parse(data: bytes, path: Path) -> Columns:
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise UserError(_broken(data, path, str(err))) from None
     except OverflowError:
-        raise UserError(f"{path}: an id or a size does not fit into 64 bits; number the entries anew.") from None
+        raise UserError(
+            f"{path}: an id or a size does not fit into 64 bits; number the entries anew."
+        ) from None
 
 
 def parse_all(data: bytes, path: Path) -> tuple[Columns, list[str]]:
@@ -103,7 +105,9 @@ def parse_all(data: bytes, path: Path) -> tuple[Columns, list[str]]:
         for position, row in enumerate(rows):
             try:
                 value = decoder.decode(row)
-                if not all(-_INT64 <= v < _INT64 for v in msgspec.structs.astuple(value) if isinstance(v, int)):
+                if not all(
+                    -_INT64 <= v < _INT64 for v in msgspec.structs.astuple(value) if isinstance(v, int)
+                ):
                     raise msgspec.ValidationError("Number out of range")
                 good.append(value)
             except msgspec.ValidationError as err:
@@ -112,7 +116,9 @@ def parse_all(data: bytes, path: Path) -> tuple[Columns, list[str]]:
     return _columns(*fitting), faults
 
 
-def _columns(images: list[ImageRow], annotations: list[AnnotationRow], categories: list[CategoryRow]) -> Columns:
+def _columns(
+    images: list[ImageRow], annotations: list[AnnotationRow], categories: list[CategoryRow]
+) -> Columns:
     n, m = len(images), len(annotations)
     categories = sorted(categories, key=lambda row: row.id)
     sizes = np.array([(row.width, row.height) for row in images], np.int64).reshape(n, 2)
@@ -123,7 +129,9 @@ def _columns(images: list[ImageRow], annotations: list[AnnotationRow], categorie
         ids=np.fromiter((row.id for row in annotations), np.int64, m),
         image_of=np.fromiter((row.image_id for row in annotations), np.int64, m),
         category_of=np.fromiter((row.category_id for row in annotations), np.int64, m),
-        bbox=np.fromiter(chain.from_iterable(row.bbox for row in annotations), np.float64, 4 * m).reshape(m, 4),
+        bbox=np.fromiter(chain.from_iterable(row.bbox for row in annotations), np.float64, 4 * m).reshape(
+            m, 4
+        ),
         areas=np.fromiter((np.nan if row.area is None else row.area for row in annotations), np.float64, m),
         crowd=np.fromiter((bool(row.iscrowd or row.ignore) for row in annotations), np.bool_, m),
         scores=np.fromiter((row.score for row in annotations), np.float32, m),
@@ -142,7 +150,10 @@ def _broken(data: bytes, path: Path, message: str) -> str:
     at = int(found[1]) if found else 0
     line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
     where = f"line {line}, column {column} (byte {at})"
-    if re.match(rb"NaN|-?Infinity", data[max(at - 1, 0) : at + 9].lstrip(b"-")) or data[at : at + 3] == b"NaN":
+    if (
+        re.match(rb"NaN|-?Infinity", data[max(at - 1, 0) : at + 9].lstrip(b"-"))
+        or data[at : at + 3] == b"NaN"
+    ):
         return f"{path}: a number that is not finite (NaN or Infinity) at {where}. Remove that annotation or give it real numbers."
     near = data[max(at - 30, 0) : at + 30].decode("utf-8", "replace")
     return f"{path}: broken json at {where}: {message.split(' (byte')[0]}, near {near!r}. Repair or download the file again."

@@ -74,12 +74,18 @@ class Labelled(ABC):
 
     def hash_of(self, positions: np.ndarray) -> str:
         """The hash of what `take` gives for these positions: of this data set's hash and the chosen ids."""
-        return hashlib.blake2b(self.hash.encode() + id_bytes(self.image_ids[positions]), digest_size=8).hexdigest()
+        return hashlib.blake2b(
+            self.hash.encode() + id_bytes(self.image_ids[positions]), digest_size=8
+        ).hexdigest()
 
 
 def id_bytes(image_ids: np.ndarray) -> bytes:
     """Image ids (n,), int or str, as the bytes that hashes are made of: the same on every machine."""
-    return "\n".join(image_ids.tolist()).encode() if image_ids.dtype.kind == "U" else image_ids.astype("<i8").tobytes()
+    return (
+        "\n".join(image_ids.tolist()).encode()
+        if image_ids.dtype.kind == "U"
+        else image_ids.astype("<i8").tobytes()
+    )
 
 
 def class_difference(path: Path, found: tuple[str, ...], wanted: tuple[str, ...]) -> str:

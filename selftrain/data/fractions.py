@@ -39,8 +39,12 @@ def fraction_ids(dataset: Labelled, fraction: float, seed: int) -> np.ndarray:
         raise UserError(f"--fraction {fraction}: a fraction is above 0 and at most 1 (10 % is 0.1).")
     count = round(fraction * len(dataset))
     if count == 0:
-        raise UserError(f"--fraction {fraction}: no image is left of the {len(dataset)} in {dataset.folder}. Use a larger fraction.")
-    place = np.array([derive("fraction", seed, image_id) for image_id in dataset.image_ids.tolist()], np.int64)
+        raise UserError(
+            f"--fraction {fraction}: no image is left of the {len(dataset)} in {dataset.folder}. Use a larger fraction."
+        )
+    place = np.array(
+        [derive("fraction", seed, image_id) for image_id in dataset.image_ids.tolist()], np.int64
+    )
     order = np.lexsort((dataset.image_ids, place))
     return np.sort(dataset.image_ids[order[:count]])
 
@@ -51,7 +55,9 @@ def missing_classes(dataset: Labelled, ids: np.ndarray) -> list[str]:
     return [name for name, count in zip(dataset.class_names, counts, strict=True) if count == 0]
 
 
-def write_fraction(path: str | Path, ids: np.ndarray, dataset_hash: str, fraction: float, seed: int) -> Fraction:
+def write_fraction(
+    path: str | Path, ids: np.ndarray, dataset_hash: str, fraction: float, seed: int
+) -> Fraction:
     """Write the list with what it was made from and a hash over all of it."""
     ids = np.asarray(ids)
     ids = np.unique(ids if ids.dtype.kind == "U" else ids.astype(np.int64))
@@ -78,10 +84,18 @@ def read_fraction(path: str | Path) -> Fraction:
             raise TypeError("image_ids is no list")
         named = bool(listed) and all(isinstance(image_id, str) for image_id in listed)
         ids = np.array(listed, str if named else np.int64)
-        result = Fraction(ids, float(content["fraction"]), int(content["seed"]), str(content["dataset"]), str(content["hash"]))
+        result = Fraction(
+            ids,
+            float(content["fraction"]),
+            int(content["seed"]),
+            str(content["dataset"]),
+            str(content["hash"]),
+        )
         count = content["count"]
     except (ValueError, KeyError, TypeError, OverflowError) as err:
-        raise UserError(f"{path}: not a list of labelled images ({err!r}). Write it anew, or restore the original.") from None
+        raise UserError(
+            f"{path}: not a list of labelled images ({err!r}). Write it anew, or restore the original."
+        ) from None
     if count != len(ids) or result.hash != _hash(ids, result.dataset_hash, result.fraction, result.seed):
         raise UserError(
             f"{path}: the list was edited: its hash does not fit its {len(ids)} ids. Restore the original, or write a new list."
@@ -102,16 +116,24 @@ def import_unbiased_teacher(path: str | Path, dataset: CocoDataset, percent: flo
     try:
         folds = {float(key): value for key, value in json.loads(data).items()}
     except (ValueError, AttributeError) as err:
-        raise UserError(f"{path}: not Unbiased Teacher's COCO_supervision.txt ({err}). Download dataseed/COCO_supervision.txt.") from None
+        raise UserError(
+            f"{path}: not Unbiased Teacher's COCO_supervision.txt ({err}). Download dataseed/COCO_supervision.txt."
+        ) from None
     if float(percent) not in folds:
-        raise UserError(f"{path}: has no {percent} %. Choose one of {', '.join(f'{p:g}' for p in sorted(folds))}.")
+        raise UserError(
+            f"{path}: has no {percent} %. Choose one of {', '.join(f'{p:g}' for p in sorted(folds))}."
+        )
     if str(fold) not in folds[float(percent)]:
-        raise UserError(f"{path}: has no fold {fold} for {percent} %. Choose one of {', '.join(folds[float(percent)])}.")
+        raise UserError(
+            f"{path}: has no fold {fold} for {percent} %. Choose one of {', '.join(folds[float(percent)])}."
+        )
     positions = np.array(folds[float(percent)][str(fold)], np.int64)
     listed = np.sort(dataset.image_ids[dataset.listed > 0])
     # The original makes the same check of the count; without it a shifted list would pass for the published split.
     expected = int(percent / 100 * len(listed))
-    if len(positions) != expected or (len(positions) and not 0 <= positions.min() <= positions.max() < len(listed)):
+    if len(positions) != expected or (
+        len(positions) and not 0 <= positions.min() <= positions.max() < len(listed)
+    ):
         raise UserError(
             f"{path}: its {percent} % are {len(positions)} of other images than the {len(listed)} with objects here "
             f"(expected {expected} positions below {len(listed)}). Use it with COCO's instances_train2017.json."

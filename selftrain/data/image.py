@@ -14,7 +14,9 @@ from PIL import Image, ImageOps
 from selftrain.system.errors import UserError
 
 # Every failed decode becomes a UserError that names the file; OpenCV's own lines name none and would bury it.
-(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)  # OpenCV 4 and 5 keep it in different places
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(
+    0
+)  # OpenCV 4 and 5 keep it in different places
 
 _BY_OPENCV = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -42,7 +44,9 @@ def read_bytes(path: str | Path, cure: str = "Correct the path, or download the 
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. {cure}") from None
     except OSError as err:
-        raise UserError(f"{path}: cannot be read ({err.strerror}). Check its permissions and the disk.") from None
+        raise UserError(
+            f"{path}: cannot be read ({err.strerror}). Check its permissions and the disk."
+        ) from None
 
 
 def decode_image(data: bytes, path: str | Path) -> np.ndarray:
@@ -63,7 +67,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            if picture.format == "TIFF":  # Pillow turns the size of a TIFF already here, and of no other format
+            if (
+                picture.format == "TIFF"
+            ):  # Pillow turns the size of a TIFF already here, and of no other format
                 width, height = picture.tag_v2[256], picture.tag_v2[257]
             lying = picture.getexif().get(_ORIENTATION, 1) >= 5
     except FileNotFoundError:

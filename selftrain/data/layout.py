@@ -51,14 +51,19 @@ def find_layout(
 
 
 def find_part(
-    root: str | Path, part: str, json_option: str | Path | None = None, images_option: str | Path | None = None
+    root: str | Path,
+    part: str,
+    json_option: str | Path | None = None,
+    images_option: str | Path | None = None,
 ) -> tuple[Path | None, Path | None]:
     """(annotation file, image folder) of "train", "val" or "test"; (None, None) if there is no test part. Errors as `find_layout`."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder. {_expected(root)}")
     json_path = _find_json(root, part, json_option)
-    return (None, None) if json_path is None else (json_path, _find_images(root, part, json_path, images_option))
+    return (
+        (None, None) if json_path is None else (json_path, _find_images(root, part, json_path, images_option))
+    )
 
 
 def _find_json(root: Path, part: str, option: str | Path | None) -> Path | None:
@@ -69,7 +74,9 @@ def _find_json(root: Path, part: str, option: str | Path | None) -> Path | None:
     matches = sorted((root / "annotations").glob(f"instances_{part}*.json"))
     if len(matches) > 1:
         names = ", ".join(path.name for path in matches)
-        raise UserError(f"{root}: several annotation files for {part} ({names}). Choose one with --{part}-json.")
+        raise UserError(
+            f"{root}: several annotation files for {part} ({names}). Choose one with --{part}-json."
+        )
     if not matches and part != "test":
         raise UserError(
             f"{root}: no annotations/instances_{part}*.json. Move it there or name it with --{part}-json. {_expected(root)}"

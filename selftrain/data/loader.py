@@ -43,11 +43,17 @@ class Stream:
         """Which photo stands at `position` (0 <= position < batch) of `step` (counted from 0)."""
         epoch, place = divmod(step * self.batch + position, len(self.photos))
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, generator(self.seed, self.name, "order", epoch).permutation(len(self.photos)))
+            self._order = (
+                epoch,
+                generator(self.seed, self.name, "order", epoch).permutation(len(self.photos)),
+            )
         return int(self._order[1][place])
 
     def sample(self, step: int, position: int) -> Sample:
-        return self.policy(self.photos.sample(self.index(step, position)), derive(self.seed, self.name, "augment", step, position))
+        return self.policy(
+            self.photos.sample(self.index(step, position)),
+            derive(self.seed, self.name, "augment", step, position),
+        )
 
 
 @dataclass
@@ -86,7 +92,13 @@ class EvalBatches(Dataset):
     """Item n is photos [n * batch, (n + 1) * batch) of a data set, prepared by `prepare` and collated, with their
     `indices`, `scales`, `sizes` (height, width) before, and `truths`: the class maps (H, W) at that size, or None."""
 
-    def __init__(self, photos: Photos, batch: int, prepare: Callable[[Sample], tuple[Sample, float]], collate: Callable[[list[Sample]], dict[str, Any]]):
+    def __init__(
+        self,
+        photos: Photos,
+        batch: int,
+        prepare: Callable[[Sample], tuple[Sample, float]],
+        collate: Callable[[list[Sample]], dict[str, Any]],
+    ):
         self.photos, self.batch, self.prepare, self.collate = photos, batch, prepare, collate
 
     def __len__(self) -> int:
@@ -96,8 +108,12 @@ class EvalBatches(Dataset):
         indices = range(item * self.batch, min((item + 1) * self.batch, len(self.photos)))
         raw = [self.photos.sample(i) for i in indices]
         samples, scales = zip(*(self.prepare(sample) for sample in raw))
-        return self.collate(list(samples)) | {"indices": list(indices), "scales": list(scales), "sizes": [s.image.shape[:2] for s in raw],
-                                              "truths": [s.mask for s in raw]}
+        return self.collate(list(samples)) | {
+            "indices": list(indices),
+            "scales": list(scales),
+            "sizes": [s.image.shape[:2] for s in raw],
+            "truths": [s.mask for s in raw],
+        }
 
 
 def _quiet(_: int) -> None:
@@ -126,13 +142,24 @@ def _as_is(batch):
     return batch  # torch's default would walk every name, size and index of it to look for arrays
 
 
-def loader(dataset: Dataset, items: Sequence[int], workers: int, pin: bool = False) -> Iterator[dict[str, Any]]:
+def loader(
+    dataset: Dataset, items: Sequence[int], workers: int, pin: bool = False
+) -> Iterator[dict[str, Any]]:
     """The `items` of `dataset` in this order; every item is already a batch.  Raises UserError for a photo that cannot be read."""
     workers = min(workers, len(items))
     # a generator of its own: starting to iterate would draw from torch's global one, so that a restarted run's first step would
     # drop other paths than an uninterrupted run's
-    batches = DataLoader(_Guarded(dataset), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, worker_init_fn=_quiet,
-                         collate_fn=_as_is, prefetch_factor=4 if workers else None, generator=torch.Generator())
+    batches = DataLoader(
+        _Guarded(dataset),
+        batch_size=None,
+        sampler=items,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_quiet,
+        collate_fn=_as_is,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),
+    )
     for batch in batches:
         if isinstance(batch, UserError):
             raise batch

@@ -25,7 +25,9 @@ class Pool:
     names: np.ndarray  # (N,) bytes: utf-8 paths below folder
     sizes: np.ndarray  # (N,) int64 bytes of each file
     hash: str  # 16 hex digits, of the names and file sizes
-    hidden: Labelled | None = None  # the same images in the same order with labels, only to measure pseudo-labels by
+    hidden: Labelled | None = (
+        None  # the same images in the same order with labels, only to measure pseudo-labels by
+    )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,7 +74,9 @@ def _encoded(name: str, folder: Path) -> bytes:
     try:
         return name.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, as from an old archive. Rename the file.") from None
+        raise UserError(
+            f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, as from an old archive. Rename the file."
+        ) from None
 
 
 def rest_pool(dataset: Labelled, image_ids_used: np.ndarray) -> Pool:
@@ -97,7 +101,9 @@ def listed_pool(dataset: Labelled) -> Pool:
         try:
             sizes.append(os.stat(dataset.path(i)).st_size)
         except OSError:
-            raise UserError(f"{dataset.path(i)}: no such file. Download it again, or correct the folder of the images.") from None
+            raise UserError(
+                f"{dataset.path(i)}: no such file. Download it again, or correct the folder of the images."
+            ) from None
     return _pool(dataset.folder, dataset.names.tolist(), sizes, dataset)
 
 
@@ -127,9 +133,13 @@ def list_images(root: str | Path) -> list[tuple[str, str, int]]:
                         # Asking the system for the real path of every file is slow; only a link can differ.
                         path = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
                         # A link to nothing is kept, so that reading or checking names it.
-                        found.append((prefix + entry.name, path, entry.stat().st_size if entry.is_file() else 0))
+                        found.append(
+                            (prefix + entry.name, path, entry.stat().st_size if entry.is_file() else 0)
+                        )
         except OSError as err:
-            raise UserError(f"{folder}: the folder cannot be read ({err.strerror}). Correct the path or its permissions.") from None
+            raise UserError(
+                f"{folder}: the folder cannot be read ({err.strerror}). Correct the path or its permissions."
+            ) from None
     return sorted(found)
 
 
@@ -147,7 +157,9 @@ def _with_labels(pool: Pool) -> Pool:
     try:
         labels = read_coco(path, pool.folder)
     except UserError as err:
-        raise UserError(f"{err} These labels only measure the pool: without them, move the file away.") from None
+        raise UserError(
+            f"{err} These labels only measure the pool: without them, move the file away."
+        ) from None
     order = np.argsort(labels.names)
     at = np.minimum(np.searchsorted(labels.names, pool.names, sorter=order), len(labels) - 1)
     positions = order[at]

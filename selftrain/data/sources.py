@@ -23,14 +23,27 @@ class CocoSource:
     @staticmethod
     def read(recipe, root: Path, warn: Warn) -> tuple[Labelled, Labelled, Labelled]:
         """(train, val, test) of a COCO folder; test is val where there is no labelled test part."""
-        layout = find_layout(root, train_json=recipe.train_json, val_json=recipe.val_json, test_json=recipe.test_json,
-                             train_images=recipe.train_images, val_images=recipe.val_images, test_images=recipe.test_images)
+        layout = find_layout(
+            root,
+            train_json=recipe.train_json,
+            val_json=recipe.val_json,
+            test_json=recipe.test_json,
+            train_images=recipe.train_images,
+            val_images=recipe.val_images,
+            test_images=recipe.test_images,
+        )
         train = read_coco(layout.train_json, layout.train_images)
         val = read_coco(layout.val_json, layout.val_images, classes=train.class_names)
-        test = read_coco(layout.test_json, layout.test_images, classes=train.class_names) if layout.test_json else val
+        test = (
+            read_coco(layout.test_json, layout.test_images, classes=train.class_names)
+            if layout.test_json
+            else val
+        )
         for name, dataset in (("train", train), ("val", val), ("test", test)):
             if any(dataset.dropped.values()) and not (name == "test" and test is val):
-                warn(f"{name}: {', '.join(f'{n} {what}' for what, n in dataset.dropped.items() if n)} (dropped or clipped)")
+                warn(
+                    f"{name}: {', '.join(f'{n} {what}' for what, n in dataset.dropped.items() if n)} (dropped or clipped)"
+                )
         return train, val, test
 
     @staticmethod
@@ -57,8 +70,10 @@ class VocSource:
         test = read_voc(root, "test", classes=train.class_names) if has_labels(root, "test") else val
         for name, dataset in (("val", val), ("test", test)):
             if len(shared := np.intersect1d(train.image_ids, dataset.image_ids)):
-                raise UserError(f"{root}: {len(shared)} photos of the {name} list are in the training list too, {shared[0]} first: the score would "
-                                "count photos trained on. Take them out of one list")
+                raise UserError(
+                    f"{root}: {len(shared)} photos of the {name} list are in the training list too, {shared[0]} first: the score would "
+                    "count photos trained on. Take them out of one list"
+                )
         return train, val, test
 
     @staticmethod

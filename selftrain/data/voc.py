@@ -29,7 +29,9 @@ VOC_CLASSES = (
 _FILES = {"train_aug": ("train_aug.txt", "trainaug.txt")}  # DeepLab's name for it has no underscore
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MASK_CURE = "Download or copy it again, or take its stem out of the list."
-_INDEX_PNG = "Save it as a PNG of one byte a pixel: the index of the class, 255 = ignored (Pillow's modes P and L)."
+_INDEX_PNG = (
+    "Save it as a PNG of one byte a pixel: the index of the class, 255 = ignored (Pillow's modes P and L)."
+)
 _TREE = """\
 {root}/
   VOC2012/
@@ -80,7 +82,9 @@ class VocDataset(Labelled):
         """
         image, mask = read_image(self.path(i)), self.mask(i)
         if image.shape[:2] != mask.shape:
-            raise UserError(f"{self.path(i)}: {mask_size_fault(image.shape[1::-1], self.mask_path(i), mask.shape[::-1])}")
+            raise UserError(
+                f"{self.path(i)}: {mask_size_fault(image.shape[1::-1], self.mask_path(i), mask.shape[::-1])}"
+            )
         return replace(Sample.unlabelled(image), mask=mask)
 
     def take(self, positions: np.ndarray) -> "VocDataset":
@@ -108,7 +112,10 @@ def read_mask(path: str | Path, classes: int) -> np.ndarray:
     data = read_bytes(path, _MASK_CURE)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            mode, (depth, kind) = picture.mode, data[24:26]  # of the header, which Pillow has checked: bits a sample, colours
+            mode, (depth, kind) = (
+                picture.mode,
+                data[24:26],
+            )  # of the header, which Pillow has checked: bits a sample, colours
             mask = np.array(picture, np.uint8) if mode in ("P", "L", "1") else None
     except Exception as err:  # Pillow raises many types; each means the same to the reader
         if not data.startswith(b"\x89PNG"):
@@ -117,10 +124,14 @@ def read_mask(path: str | Path, classes: int) -> np.ndarray:
     if depth == 16:
         raise UserError(f"{path}: the mask has 16 bits a sample. {_INDEX_PNG}")
     if mask is None:
-        raise UserError(f"{path}: the mask is a colour picture ({mode}), and colours are no class indices. {_INDEX_PNG}")
+        raise UserError(
+            f"{path}: the mask is a colour picture ({mode}), and colours are no class indices. {_INDEX_PNG}"
+        )
     if kind == 0 and depth in (2, 4):
         mask //= 255 // (2**depth - 1)  # Pillow spreads such grey over 0..255
-    top = int((mask + np.uint8(1)).max()) - 1  # 255 becomes 0 and so no maximum; a histogram takes forty times as long
+    top = (
+        int((mask + np.uint8(1)).max()) - 1
+    )  # 255 becomes 0 and so no maximum; a histogram takes forty times as long
     if top >= classes:
         raise UserError(
             f"{path}: the mask has index {top}, but there are {classes} classes (0 to {classes - 1}, and 255 = ignored). "
@@ -145,7 +156,9 @@ def mask_size_fault(size: tuple[int, int], mask_path: Path, mask_size: tuple[int
     """What to say of a photo whose (width, height) is not its mask's."""
     cure = "Use the masks that were drawn on these photos."
     if size == mask_size[::-1]:
-        cure = "The photo is turned by its EXIF orientation, and the mask was drawn on the unturned one. " + cure
+        cure = (
+            "The photo is turned by its EXIF orientation, and the mask was drawn on the unturned one. " + cure
+        )
     return f"the photo is {size[0]}x{size[1]} pixels, its mask {mask_path} is {mask_size[0]}x{mask_size[1]}. {cure}"
 
 
@@ -167,7 +180,11 @@ def voc_folders(root: str | Path) -> list[Path]:
     """The folders with ImageSets/Segmentation: `root` itself, or else those at most two levels below it."""
     level = [str(root)]
     for _ in range(3):
-        found = [Path(folder) for folder in level if os.path.isdir(os.path.join(folder, "ImageSets", "Segmentation"))]
+        found = [
+            Path(folder)
+            for folder in level
+            if os.path.isdir(os.path.join(folder, "ImageSets", "Segmentation"))
+        ]
         if found:
             return sorted(found)
         level = [inner for folder in level for inner in _folders(folder)]
@@ -188,7 +205,9 @@ def find_voc(root: str | Path) -> Path:
         several = ", ".join(str(folder.relative_to(root)) for folder in found)
         raise UserError(f"{root}: several folders in VOC's layout ({several}). Name one of them.")
     if not found:
-        raise UserError(f"{root}: no folder with ImageSets/Segmentation, as PASCAL VOC has it. Correct the path. {_expected(root)}")
+        raise UserError(
+            f"{root}: no folder with ImageSets/Segmentation, as PASCAL VOC has it. Correct the path. {_expected(root)}"
+        )
     return found[0]
 
 
@@ -198,14 +217,19 @@ def class_names(root: Path) -> tuple[str, ...]:
     Raises:
         UserError: classes.txt is empty, has an empty line, a name twice, or more than 255 names.
     """
-    path = next((path for path in (root / "classes.txt", root.parent / "classes.txt") if path.is_file()), None)
+    path = next(
+        (path for path in (root / "classes.txt", root.parent / "classes.txt") if path.is_file()), None
+    )
     if path is None:
         return VOC_CLASSES
     names = [line.strip() for line in _text(path).rstrip().splitlines()]
     twice = sorted({name for name in names if names.count(name) > 1})
     for wrong, fault in (
         (not names, "names no class"),
-        ("" in names, f"line {names.index('') + 1 if '' in names else 0} is empty, and an index is the number of its line"),
+        (
+            "" in names,
+            f"line {names.index('') + 1 if '' in names else 0} is empty, and an index is the number of its line",
+        ),
         (twice, f"names {', '.join(map(repr, twice))} more than once"),
         (len(names) > IGNORED, f"names {len(names)} classes, but indices go to 254 (255 = ignored)"),
     ):
@@ -218,7 +242,9 @@ def list_file(root: Path, list_name: str) -> Path | None:
     """The file of one of LISTS below a folder that `find_voc` found; None if there is none."""
     if list_name not in LISTS:
         raise ValueError(f"{list_name!r} is none of {', '.join(LISTS)}")
-    paths = (root / "ImageSets" / "Segmentation" / name for name in _FILES.get(list_name, (f"{list_name}.txt",)))
+    paths = (
+        root / "ImageSets" / "Segmentation" / name for name in _FILES.get(list_name, (f"{list_name}.txt",))
+    )
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -246,7 +272,11 @@ def photo_files(root: Path) -> dict[str, str]:
 def mask_files(root: Path, list_name: str) -> dict[str, str]:
     """Path below `root` by stem, of the masks for this list: train_aug takes the coarse ones where there are any."""
     folders = ("SegmentationClass", "SegmentationClassAug")[: 2 if list_name == "train_aug" else 1]
-    return {stem: f"{folder}/{name}" for folder in folders for stem, name in _files(root / folder, (".png",)).items()}
+    return {
+        stem: f"{folder}/{name}"
+        for folder in folders
+        for stem, name in _files(root / folder, (".png",)).items()
+    }
 
 
 # Data sets ----------------------------------------------------------------------------------------------------------------------
@@ -286,7 +316,9 @@ def read_voc(root: str | Path, list_name: str, *, classes: tuple[str, ...] | Non
             )
     digest = hashlib.blake2b(repr(names).encode(), digest_size=8)
     for stem, labels in zip(stems, _digests([root / masks[stem] for stem in stems]), strict=True):
-        size = (root / "JPEGImages" / photos[stem]).stat().st_size  # other photos under the same masks are another data set
+        size = (
+            (root / "JPEGImages" / photos[stem]).stat().st_size
+        )  # other photos under the same masks are another data set
         digest.update(f"\n{stem} {size}\n".encode() + labels)
     return VocDataset(
         folder=root / "JPEGImages",
@@ -332,14 +364,20 @@ def _once(path: str | Path) -> list[str]:
     values, counts = np.unique(stems, return_counts=True)
     twice = values[counts > 1]
     if len(twice):
-        raise UserError(f"{path}: lists {twice[0]} more than once ({len(twice)} stems are). Remove the repeated lines.")
+        raise UserError(
+            f"{path}: lists {twice[0]} more than once ({len(twice)} stems are). Remove the repeated lines."
+        )
     return stems
 
 
 def _digests(paths: list[Path]) -> list[bytes]:
     """blake2b of each file, read by several threads: a disk or a network drive serves many small files at once far faster than in turn."""
     with ThreadPoolExecutor(8) as threads:
-        return list(threads.map(lambda path: hashlib.blake2b(read_bytes(path, _MASK_CURE), digest_size=16).digest(), paths))
+        return list(
+            threads.map(
+                lambda path: hashlib.blake2b(read_bytes(path, _MASK_CURE), digest_size=16).digest(), paths
+            )
+        )
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
@@ -351,12 +389,16 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
                 stem, suffix = os.path.splitext(entry.name)
                 if suffix.lower() in suffixes and not stem.startswith("."):
                     if stem in found:
-                        raise UserError(f"{folder}: {found[stem]} and {entry.name} have one stem. Remove one of them.")
+                        raise UserError(
+                            f"{folder}: {found[stem]} and {entry.name} have one stem. Remove one of them."
+                        )
                     found[stem] = entry.name
     except FileNotFoundError:
         return {}
     except OSError as err:
-        raise UserError(f"{folder}: the folder cannot be read ({err.strerror}). Check its permissions.") from None
+        raise UserError(
+            f"{folder}: the folder cannot be read ({err.strerror}). Check its permissions."
+        ) from None
     return found
 
 

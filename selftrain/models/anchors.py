@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-RATIOS = (0.5, 1.0, 2.0)  # height / width; the order is torchvision's, so that predictor weights can be exchanged
+RATIOS = (
+    0.5,
+    1.0,
+    2.0,
+)  # height / width; the order is torchvision's, so that predictor weights can be exchanged
 SCALES = (2**0, 2 ** (1 / 3), 2 ** (2 / 3))
 BACKGROUND, IGNORED = -1, -2
 
@@ -19,7 +23,9 @@ def cell_anchors(size: float) -> Tensor:
     return torch.stack([-w, -h, w, h], 1) / 2
 
 
-def grid_anchors(shapes: list[tuple[int, int]], strides: list[int], scale: float = 4.0, offset: float = 0.5) -> Tensor:
+def grid_anchors(
+    shapes: list[tuple[int, int]], strides: list[int], scale: float = 4.0, offset: float = 0.5
+) -> Tensor:
     """(A, 4) anchors of all levels, row-major, 9 a position, level by level.
 
     shapes: (H_l, W_l) of each level; strides: 2**level, exact.  torchvision's AnchorGenerator is not used because it takes the
@@ -36,7 +42,9 @@ def grid_anchors(shapes: list[tuple[int, int]], strides: list[int], scale: float
     return torch.cat(levels)
 
 
-def match(anchors: Tensor, boxes: Tensor, valid: Tensor, ignore: Tensor, threshold: float = 0.5, budget: int = 2**24) -> Tensor:
+def match(
+    anchors: Tensor, boxes: Tensor, valid: Tensor, ignore: Tensor, threshold: float = 0.5, budget: int = 2**24
+) -> Tensor:
     """(B, A) index of the object an anchor answers for, or BACKGROUND, or IGNORED.
 
     anchors (A, 4); boxes (B, M, 4) padded; valid (B, M) marks real objects; ignore (B, M) marks regions that are neither object
@@ -50,7 +58,12 @@ def match(anchors: Tensor, boxes: Tensor, valid: Tensor, ignore: Tensor, thresho
         return torch.full((batch, len(anchors)), BACKGROUND, dtype=torch.long, device=anchors.device)
     group = max(1, budget // (objects * len(anchors)))
     if batch > group:
-        return torch.cat([match(anchors, b, v, i, threshold, budget) for b, v, i in zip(boxes.split(group), valid.split(group), ignore.split(group))])
+        return torch.cat(
+            [
+                match(anchors, b, v, i, threshold, budget)
+                for b, v, i in zip(boxes.split(group), valid.split(group), ignore.split(group))
+            ]
+        )
 
     iou = box_iou(boxes.reshape(-1, 4), anchors).reshape(batch, objects, -1)
     iou = iou.masked_fill(~valid[:, :, None], -1.0)

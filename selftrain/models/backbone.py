@@ -15,7 +15,13 @@ class Backbone(nn.Module):
     The timm module is `self.net`, so that its own weight names survive behind one prefix.
     """
 
-    def __init__(self, name: str, levels: tuple[int, ...] = (3, 4, 5), drop_path: float = 0.0, bn_momentum: float | None = None):
+    def __init__(
+        self,
+        name: str,
+        levels: tuple[int, ...] = (3, 4, 5),
+        drop_path: float = 0.0,
+        bn_momentum: float | None = None,
+    ):
         """`name` is any timm model with `features_only` maps at the strides 2**level.
 
         Raises UserError for a name that timm does not know, or a network without such maps.
@@ -30,16 +36,27 @@ class Backbone(nn.Module):
             indices = tuple(strides.index(2**level) for level in levels)
         except (RuntimeError, AttributeError, ValueError, TypeError) as error:
             if not timm.is_model(name):
-                near = difflib.get_close_matches(name, timm.list_models(), n=3) or timm.list_models(f"*{name[:6]}*")[:3]
-                raise UserError(f"timm has no backbone {name!r}; nearest: {', '.join(near) or 'see timm.list_models()'}") from None
-            raise UserError(f"{name} has no feature maps at strides {[2**level for level in levels]} ({error}); "
-                            "choose a convolutional backbone such as resnet50 or tf_efficientnet_b0") from None
+                near = (
+                    difflib.get_close_matches(name, timm.list_models(), n=3)
+                    or timm.list_models(f"*{name[:6]}*")[:3]
+                )
+                raise UserError(
+                    f"timm has no backbone {name!r}; nearest: {', '.join(near) or 'see timm.list_models()'}"
+                ) from None
+            raise UserError(
+                f"{name} has no feature maps at strides {[2**level for level in levels]} ({error}); "
+                "choose a convolutional backbone such as resnet50 or tf_efficientnet_b0"
+            ) from None
         self.net = timm.create_model(name, out_indices=indices, **options)
         self.name, self.levels, self.indices = name, levels, indices
         self.channels: list[int] = self.net.feature_info.channels()
         if hasattr(self.net, "blocks"):
             # EfficientNets keep the stages after the last map; unused weights would upset DistributedDataParallel.
-            last = max(int(info["module"].split(".")[1]) for info in self.net.feature_info.get_dicts() if info["module"].startswith("blocks"))
+            last = max(
+                int(info["module"].split(".")[1])
+                for info in self.net.feature_info.get_dicts()
+                if info["module"].startswith("blocks")
+            )
             self.net.blocks = self.net.blocks[: last + 1]
         if bn_momentum is not None:
             for module in self.modules():

@@ -19,21 +19,38 @@ def fold(model: nn.Module, images: Tensor) -> nn.Module:
     folded = copy.deepcopy(model)
     pairs = _pairs(folded, images)
     for conv, norm in pairs:
-        conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-    replaced = {norm: nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity() for _, norm in pairs}  # timm's norms hold an activation
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+    replaced = {
+        norm: nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity()
+        for _, norm in pairs
+    }  # timm's norms hold an activation
     for parent in list(folded.modules()):
         for name, child in list(parent.named_children()):
             if child in replaced:
                 setattr(parent, name, replaced[child])
-    return folded if all(_equal(a, b) for a, b in zip(_outputs(model, images), _outputs(folded, images), strict=True)) else model
+    return (
+        folded
+        if all(_equal(a, b) for a, b in zip(_outputs(model, images), _outputs(folded, images), strict=True))
+        else model
+    )
 
 
 def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Each convolution that runs once, and the batch norm that runs once and reads it."""
-    produced: list[tuple[Tensor, nn.Module]] = []       # keeps the tensors alive, so that no two share an address
+    produced: list[tuple[Tensor, nn.Module]] = []  # keeps the tensors alive, so that no two share an address
     read: list[tuple[Tensor, nn.Module]] = []
-    hooks = [m.register_forward_hook(lambda m, _, out: produced.append((out, m))) for m in model.modules() if isinstance(m, nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(lambda m, args: read.append((args[0], m))) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    hooks = [
+        m.register_forward_hook(lambda m, _, out: produced.append((out, m)))
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d)
+    ]
+    hooks += [
+        m.register_forward_pre_hook(lambda m, args: read.append((args[0], m)))
+        for m in model.modules()
+        if isinstance(m, nn.BatchNorm2d)
+    ]
     _outputs(model, images)
     for hook in hooks:
         hook.remove()

@@ -11,7 +11,9 @@ class ExtraLevels(ExtraFPNBlock):
 
     def __init__(self, channels: int, count: int):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(count))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(count)
+        )
 
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]):
         level = results[-1]
@@ -24,10 +26,22 @@ class ExtraLevels(ExtraFPNBlock):
 class FPN(nn.Module):
     """[C_min .. C_5] -> [P_min .. P_max], all (B, channels, H_l, W_l): lateral 1x1, nearest upsampling, 3x3, then batch norm a level."""
 
-    def __init__(self, in_channels: list[int], channels: int, extra: int, bn_momentum: float = 0.1, bn_eps: float = 1e-4):
+    def __init__(
+        self,
+        in_channels: list[int],
+        channels: int,
+        extra: int,
+        bn_momentum: float = 0.1,
+        bn_eps: float = 1e-4,
+    ):
         super().__init__()
-        self.pyramid = FeaturePyramidNetwork(in_channels, channels, ExtraLevels(channels, extra) if extra else None)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum) for _ in range(len(in_channels) + extra))
+        self.pyramid = FeaturePyramidNetwork(
+            in_channels, channels, ExtraLevels(channels, extra) if extra else None
+        )
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
+            for _ in range(len(in_channels) + extra)
+        )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         levels = self.pyramid({str(i): feature for i, feature in enumerate(features)}).values()

@@ -15,7 +15,9 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type != "cpu":
         return convert_sync_batchnorm(model)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # timm's BatchNormAct2d is one: its dropout and activation follow as before
+        if isinstance(
+            module, nn.BatchNorm2d
+        ):  # timm's BatchNormAct2d is one: its dropout and activation follow as before
             cls = type(module)
             module.__class__ = type(f"Gloo{cls.__name__}", (_GlooNorm, cls), {})
     return model

@@ -23,13 +23,29 @@ CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 class Head(nn.Module):
     """Pyramid levels -> (B, A, outputs): convolutions shared by the levels, batch norm a level, one 3x3 predictor."""
 
-    def __init__(self, channels: int, depth: int, levels: int, outputs: int, prior: float | None, norm: bool, bn_momentum: float, bn_eps: float):
+    def __init__(
+        self,
+        channels: int,
+        depth: int,
+        levels: int,
+        outputs: int,
+        prior: float | None,
+        norm: bool,
+        bn_momentum: float,
+        bn_eps: float,
+    ):
         super().__init__()
         self.outputs = outputs
-        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=not norm) for _ in range(depth))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=not norm) for _ in range(depth)
+        )
         self.norms = nn.ModuleList(
-            nn.ModuleList(nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum) if norm else nn.Identity() for _ in range(depth))
-            for _ in range(levels))
+            nn.ModuleList(
+                nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum) if norm else nn.Identity()
+                for _ in range(depth)
+            )
+            for _ in range(levels)
+        )
         self.predictor = nn.Conv2d(channels, ANCHORS_PER_CELL * outputs, 3, padding=1)
         for conv in self.convs:
             nn.init.normal_(conv.weight, std=0.01)
@@ -44,18 +60,36 @@ class Head(nn.Module):
         for x, norms in zip(levels, self.norms, strict=True):
             for conv, norm in zip(self.convs, norms):
                 x = F.relu(norm(conv(x)))
-            x = self.predictor(x)                                        # B A*outputs H W
+            x = self.predictor(x)  # B A*outputs H W
             b, _, h, w = x.shape
-            out.append(x.view(b, ANCHORS_PER_CELL, self.outputs, h, w).permute(0, 3, 4, 1, 2).reshape(b, -1, self.outputs))
+            out.append(
+                x.view(b, ANCHORS_PER_CELL, self.outputs, h, w)
+                .permute(0, 3, 4, 1, 2)
+                .reshape(b, -1, self.outputs)
+            )
         return torch.cat(out, 1)
 
 
 class RetinaNet(Normalised):
     """uint8 RGB (B, 3, H, W) -> logits (B, A, K), box deltas (B, A, 4), both float32."""
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, *, classes: int, levels: tuple[int, ...], channels: int, head_depth: int = 4,
-                 anchor_scale: float = 4.0, anchor_offset: float = 0.5, norm: bool = True, bn_momentum: float = 0.1, bn_eps: float = 1e-4,
-                 mean: tuple[float, ...] = (0.485, 0.456, 0.406), std: tuple[float, ...] = (0.229, 0.224, 0.225)):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        *,
+        classes: int,
+        levels: tuple[int, ...],
+        channels: int,
+        head_depth: int = 4,
+        anchor_scale: float = 4.0,
+        anchor_offset: float = 0.5,
+        norm: bool = True,
+        bn_momentum: float = 0.1,
+        bn_eps: float = 1e-4,
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    ):
         """levels: pyramid levels, e.g. (3, 4, 5, 6, 7); mean, std: of the backbone's weights, for pixels in 0..1."""
         super().__init__(mean, std)
         self.backbone, self.neck = backbone, neck
@@ -75,7 +109,9 @@ class RetinaNet(Normalised):
         """(A, 4) for an input of `size` (H, W) pixels that has been through `forward`: some backbones round odd sizes up, others down."""
         key = (*size, device)
         if key not in self._anchors:
-            self._anchors[key] = grid_anchors(self._shapes[tuple(size)], self.strides, self.anchor_scale, self.anchor_offset).to(device)
+            self._anchors[key] = grid_anchors(
+                self._shapes[tuple(size)], self.strides, self.anchor_scale, self.anchor_offset
+            ).to(device)
         return self._anchors[key]
 
 
@@ -87,15 +123,26 @@ class Losses(NamedTuple):
     positives: Tensor
 
 
-def retinanet_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, boxes: Tensor, classes: Tensor, valid: Tensor, ignore: Tensor, *,
-                     alpha: float = 0.25, gamma: float = 1.5, delta: float = 0.1) -> Losses:
+def retinanet_losses(
+    logits: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    classes: Tensor,
+    valid: Tensor,
+    ignore: Tensor,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 1.5,
+    delta: float = 0.1,
+) -> Losses:
     """Focal and Huber loss sums an image.
 
     logits (B, A, K), deltas (B, A, 4), anchors (A, 4), boxes (B, M, 4), classes (B, M), valid (B, M), ignore (B, M).
     alpha, gamma: focal loss; delta: Huber threshold on encoded offsets; the box sum is divided by 4 (its coordinates) as in the
     official code.  Weights and normaliser are the caller's.
     """
-    matched = match(anchors, boxes, valid, ignore)                      # B A
+    matched = match(anchors, boxes, valid, ignore)  # B A
     image, anchor = (matched >= 0).nonzero(as_tuple=True)
     target = matched[image, anchor]
     one_hot = torch.zeros_like(logits)
@@ -110,22 +157,38 @@ def retinanet_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, boxes: Ten
 
 
 @torch.no_grad()
-def detections(logits: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int], *, score: float = 0.05, nms: float = 0.5,
-               candidates: int = 5000, most: int = 100) -> tuple[Tensor, ...]:
+def detections(
+    logits: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    size: tuple[int, int],
+    *,
+    score: float = 0.05,
+    nms: float = 0.5,
+    candidates: int = 5000,
+    most: int = 100,
+) -> tuple[Tensor, ...]:
     """One (N, 6) an image: x1 y1 x2 y2 in input pixels, score, class, best first, N <= `most`.
 
     Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a class at IoU `nms`.
     In float32, because half-precision NMS costs AP.
     """
     batch, _, classes = logits.shape
-    flat = logits.float().flatten(1)                                    # B A*K
+    flat = logits.float().flatten(1)  # B A*K
     # sigmoid is monotone: cut on the logit, so that only what survives is ever turned into a score
-    image, place = (flat >= (math.log(score / (1 - score)) if score > 0 else -math.inf)).nonzero(as_tuple=True)
+    image, place = (flat >= (math.log(score / (1 - score)) if score > 0 else -math.inf)).nonzero(
+        as_tuple=True
+    )
     value = flat[image, place]
     counts = image.bincount(minlength=batch).tolist()
     if max(counts) > candidates:
         starts = [sum(counts[:i]) for i in range(batch)]
-        keep = torch.cat([start + part.topk(min(candidates, len(part))).indices for start, part in zip(starts, value.split(counts))])
+        keep = torch.cat(
+            [
+                start + part.topk(min(candidates, len(part))).indices
+                for start, part in zip(starts, value.split(counts))
+            ]
+        )
         image, place, value = image[keep], place[keep], value[keep]
         counts = [min(count, candidates) for count in counts]
     anchor, label = place // classes, place % classes

@@ -21,7 +21,11 @@ PHOTOS, ROWS = 6, 4
 
 def teachers(matrix: Matrix) -> list[tuple[str, dict]]:
     """(title, record of a student) of what is shown: every start with the most and the fewest labels, the strongest policy, the first seed."""
-    shown = [r for r in matrix.records if r["round"] == 1 and r["shapes"] and r["pseudo_labels"].get("examples") and pool_split(r)]
+    shown = [
+        r
+        for r in matrix.records
+        if r["round"] == 1 and r["shapes"] and r["pseudo_labels"].get("examples") and pool_split(r)
+    ]
     if not shown:
         return []
     policy = max(r["settings"]["policy"] for r in shown)
@@ -31,7 +35,12 @@ def teachers(matrix: Matrix) -> list[tuple[str, dict]]:
         for arm in matrix.arms:
             found = [r for r in matrix.at(arm, policy, fraction).values() if r in shown]
             if found:
-                rows.append((f"{arm.partition(' + ')[0]}\n{place_name(policy, fraction)}", min(found, key=lambda r: r["settings"]["seed"])))
+                rows.append(
+                    (
+                        f"{arm.partition(' + ')[0]}\n{place_name(policy, fraction)}",
+                        min(found, key=lambda r: r["settings"]["seed"]),
+                    )
+                )
     return rows[:ROWS]
 
 
@@ -41,26 +50,48 @@ def pool_split(record: dict) -> str | None:
     if named := re.match(r"(train|unlabeled)_", photo.rpartition("/")[2]):
         return named[1]
     images = record["pseudo_labels"]["pool_images"]
-    fitting = [split for split, count in (("unlabeled", shapes["unlabeled"]), ("train", shapes["train"] - record["labelled_images"])) if images == count]
+    fitting = [
+        split
+        for split, count in (
+            ("unlabeled", shapes["unlabeled"]),
+            ("train", shapes["train"] - record["labelled_images"]),
+        )
+        if images == count
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def draw_gallery(matrix: Matrix) -> Figure:
     """A row a teacher, a column a photo."""
     rows = teachers(matrix)
-    figure, panels = plt.subplots(len(rows), PHOTOS, figsize=(1.5 * PHOTOS + 0.6, 1.6 * len(rows)), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(
+        len(rows), PHOTOS, figsize=(1.5 * PHOTOS + 0.6, 1.6 * len(rows)), layout="constrained", squeeze=False
+    )
     for line, (title, record) in zip(panels, rows):
         spec = Shapes(**record["shapes"])
         names = [c["name"] for c in spec.categories()]
         for axes, example in zip(line, record["pseudo_labels"]["examples"]):
             index = int(re.search(r"(\d+)\.\w+$", example["photo"])[1]) - 1  # they are numbered from 1
             image = render(spec, pool_split(record), index)[0]
-            axes.imshow(_with_mask(image, example["mask"]) if "mask" in example else image, interpolation="nearest")
+            axes.imshow(
+                _with_mask(image, example["mask"]) if "mask" in example else image, interpolation="nearest"
+            )
             for x1, y1, x2, y2, label, score in example.get("boxes", ()):
                 colour = COLOURS[int(label) % len(COLOURS)]
-                axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
-                axes.text(x1, y1, f"{names[int(label)]} {score:.2f}", fontsize=4, color="black", va="bottom",
-                          bbox=dict(facecolor=colour, edgecolor="none", pad=0.4, alpha=0.85))
+                axes.add_patch(
+                    Rectangle(
+                        (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2
+                    )
+                )
+                axes.text(
+                    x1,
+                    y1,
+                    f"{names[int(label)]} {score:.2f}",
+                    fontsize=4,
+                    color="black",
+                    va="bottom",
+                    bbox=dict(facecolor=colour, edgecolor="none", pad=0.4, alpha=0.85),
+                )
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(title, fontsize=7)
     seeds = [str(r["settings"]["seed"]) for _, r in rows]

@@ -55,20 +55,35 @@ def check_alike(records: list[dict]) -> None:
         raise ValueError(f"two records of one arm and seed: {sorted(twice)}")
 
 
-VARIED = frozenset(("policy", "magnitude", "randaugment_ops", "fraction", "steps", "human labels"))  # by a study, besides start, self-training and seed
+VARIED = frozenset(
+    ("policy", "magnitude", "randaugment_ops", "fraction", "steps", "human labels")
+)  # by a study, besides start, self-training and seed
 
 
 def _check_same(records: list[dict], but: frozenset[str], what: str) -> None:
     first: dict[tuple, str] = {}
     for r in records:
         seed, fraction, student = r["settings"]["seed"], r["settings"]["fraction"], r["round"] > 0
-        known = {"recipe": r["recipe"], "split": r["split"], "val split": r["hashes"]["val"], "test split": r["hashes"]["test"], "pool": r["hashes"]["pool"],
-                 "training images": r["hashes"].get("train"), "human labels": r.get("labels"), "number of labelled images": r.get("labelled_images"),
-                 "first weights": r["hashes"].get("weights"), **r["settings"]}
+        known = {
+            "recipe": r["recipe"],
+            "split": r["split"],
+            "val split": r["hashes"]["val"],
+            "test split": r["hashes"]["test"],
+            "pool": r["hashes"]["pool"],
+            "training images": r["hashes"].get("train"),
+            "human labels": r.get("labels"),
+            "number of labelled images": r.get("labelled_images"),
+            "first weights": r["hashes"].get("weights"),
+            **r["settings"],
+        }
         # what may differ by more than is asked: the pool exists for students alone, and may be the rest of a seed's own labels; weights are a start's
         labels = (r.get("labels"), fraction)
-        apart = {"pool": (student and r.get("protocol"), seed, fraction), "training images": (*labels, seed), "number of labelled images": labels,
-                 "first weights": (r["start"], student and (r["round"], seed, r["settings"]["policy"], *labels))}
+        apart = {
+            "pool": (student and r.get("protocol"), seed, fraction),
+            "training images": (*labels, seed),
+            "number of labelled images": labels,
+            "first weights": (r["start"], student and (r["round"], seed, r["settings"]["policy"], *labels)),
+        }
         for name in known.keys() - but - {"seed"}:
             value = json.dumps(known[name])
             if first.setdefault((name, apart.get(name)), value) != value:
@@ -82,8 +97,10 @@ def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
     if not labels:
         return images, seconds
     if labels["teacher_cell"] not in by_key:
-        raise ValueError(f"{record['arm']}, {record['settings']['policy']}, {record['settings']['fraction']:g}, seed {record['settings']['seed']}: "
-                         f"the record of its teacher (cell {labels['teacher_cell']}) is missing")
+        raise ValueError(
+            f"{record['arm']}, {record['settings']['policy']}, {record['settings']['fraction']:g}, seed {record['settings']['seed']}: "
+            f"the record of its teacher (cell {labels['teacher_cell']}) is missing"
+        )
     more = bill(by_key[labels["teacher_cell"]], by_key)
     return images + more[0], seconds + more[1]
 
@@ -100,7 +117,9 @@ class Matrix:
         self.task, self.metric = records[0]["task"], records[0]["metric"]
         self.by_key = {r["key"]: r for r in records}
         self.by_place: dict[tuple, dict[int, dict]] = {}
-        self.longer: dict[tuple, dict[int, dict]] = {}  # the same of supervised arms of other studies, for as many images as a self-trained arm: see `find_longer`
+        self.longer: dict[
+            tuple, dict[int, dict]
+        ] = {}  # the same of supervised arms of other studies, for as many images as a self-trained arm: see `find_longer`
         for r in records:
             seeds, seed = self.by_place.setdefault(place(r), {}), r["settings"]["seed"]
             if seed in seeds:
@@ -155,18 +174,46 @@ class Matrix:
     def _first_kind(self) -> dict[str, str]:
         return {arm: kind for kind in reversed(self.kinds) for arm, *_, its in self.by_place if its == kind}
 
-    def score(self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> Estimate | None:
-        return Estimate.of([r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()])
+    def score(
+        self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None
+    ) -> Estimate | None:
+        return Estimate.of(
+            [r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()]
+        )
 
-    def differences(self, arm: str, base: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None) -> list[float]:
+    def differences(
+        self,
+        arm: str,
+        base: str,
+        policy: str,
+        fraction: float,
+        metric: str | None = None,
+        labels: str | None = None,
+    ) -> list[float]:
         """arm - base, paired by seed."""
         mine, theirs = self.at(arm, policy, fraction, labels), self.at(base, policy, fraction, labels)
-        return [mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric] for seed in sorted(mine.keys() & theirs.keys())]
+        return [
+            mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric]
+            for seed in sorted(mine.keys() & theirs.keys())
+        ]
 
-    def rising(self, arm: str, policy: str, fraction: float, labels: str | None = None, seeds: set[int] | None = None) -> str | None:
+    def rising(
+        self, arm: str, policy: str, fraction: float, labels: str | None = None, seeds: set[int] | None = None
+    ) -> str | None:
         """Why it cannot be said to have flattened, if one of its seeds (default: all) cannot; judged by the curve itself."""
-        reasons = [why_not_flat(r) for seed, r in self.at(arm, policy, fraction, labels).items() if seeds is None or seed in seeds]
-        return next((why for why in ("still rising", "fell at the end", "learned nothing", "too few points to tell") if why in reasons), None)
+        reasons = [
+            why_not_flat(r)
+            for seed, r in self.at(arm, policy, fraction, labels).items()
+            if seeds is None or seed in seeds
+        ]
+        return next(
+            (
+                why
+                for why in ("still rising", "fell at the end", "learned nothing", "too few points to tell")
+                if why in reasons
+            ),
+            None,
+        )
 
     def taught_by(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> list[str]:
         """The arms of a student's teachers, its own first; of a supervised arm none."""
@@ -176,11 +223,19 @@ class Matrix:
             found.append(r["arm"])
         return found
 
-    def under_trained(self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None) -> dict[str, str]:
+    def under_trained(
+        self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None
+    ) -> dict[str, str]:
         """Of two arms and their teachers those whose curves had not flattened on the seeds that both have, and why that is said: the schedule may have decided between the two."""
         at = policy, fraction, labels
         seeds = self.at(arm, *at).keys() & self.at(base, *at).keys()
-        return {each: why for mine in (arm, base) if seeds for each in (mine, *self.taught_by(mine, *at)) if (why := self.rising(each, *at, seeds))}
+        return {
+            each: why
+            for mine in (arm, base)
+            if seeds
+            for each in (mine, *self.taught_by(mine, *at))
+            if (why := self.rising(each, *at, seeds))
+        }
 
     def places(self) -> list[tuple[str, float, str]]:
         """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""
@@ -194,7 +249,9 @@ def dagger(rising: object) -> str:
 def why_not_flat(r: dict) -> str | None:
     """Why a cell's curve cannot be said to have flattened; None where it had."""
     curve, metric = r["curve"], r["metric"]
-    if r["metrics"][metric] <= 1.01 * r["metrics"].get("chance", 0.0):  # mIoU of one class everywhere: flat, and nothing learned
+    if r["metrics"][metric] <= 1.01 * r["metrics"].get(
+        "chance", 0.0
+    ):  # mIoU of one class everywhere: flat, and nothing learned
         return "learned nothing"
     if flattened(curve, metric):
         return None
@@ -208,19 +265,32 @@ def find_longer(matrix: Matrix, others: list[Matrix]) -> None:
 
     They are what self-training is to be compared with at equal cost; their arm is called `imagenet, 3x steps`.
     """
-    costs = {(r["settings"]["policy"], r["settings"]["fraction"], r["labels"], bill(r, matrix.by_key)[0]) for r in matrix.records if r["round"]}
+    costs = {
+        (r["settings"]["policy"], r["settings"]["fraction"], r["labels"], bill(r, matrix.by_key)[0])
+        for r in matrix.records
+        if r["round"]
+    }
     for long in (r for other in others for r in other.records if r["round"] == 0):
         arm, *at = place(long)
         seed = long["settings"]["seed"]
         short = matrix.by_place.get((arm, *at), {}).get(seed)
-        if short and (*at, long["images"]) in costs and long["images"] > short["images"] and _but_steps(long) == _but_steps(short):
+        if (
+            short
+            and (*at, long["images"]) in costs
+            and long["images"] > short["images"]
+            and _but_steps(long) == _but_steps(short)
+        ):
             name = f"{arm}, {long['images'] / short['images']:g}x steps"
             matrix.longer.setdefault((name, *at), {})[seed] = long
 
 
 def _but_steps(r: dict) -> dict:
     settings = {name: value for name, value in r["settings"].items() if name != "steps"}
-    return {"settings": settings, "labels": r["labels"], **{name: r["hashes"][name] for name in ("data", "train", "val", "test", "weights")}}
+    return {
+        "settings": settings,
+        "labels": r["labels"],
+        **{name: r["hashes"][name] for name in ("data", "train", "val", "test", "weights")},
+    }
 
 
 def read_studies(folder: Path) -> list[Matrix]:

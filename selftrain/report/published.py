@@ -18,14 +18,18 @@ MARKS = ("read", "plotted", "recalled")  # from sure to unsure
 @dataclass(frozen=True)
 class Number:
     value: float
-    source: str                      # table or figure
-    mark: str = "read"               # of MARKS
+    source: str  # table or figure
+    mark: str = "read"  # of MARKS
 
     def __str__(self) -> str:
         return self.show()
 
     def show(self, sign: str = "") -> str:
-        value = f"{self.value:g}" if self.mark == "plotted" and not sign else f"{round(self.value, 1) + 0.0:{sign}.1f}"
+        value = (
+            f"{self.value:g}"
+            if self.mark == "plotted" and not sign
+            else f"{round(self.value, 1) + 0.0:{sign}.1f}"
+        )
         return {"read": value, "plotted": f"≈{value}", "recalled": f"{value} (r)"}[self.mark]
 
     def __sub__(self, other: "Number") -> "Number":
@@ -37,7 +41,14 @@ class Number:
 SCORES: dict[tuple[str, str, str, float, str], Number] = {}
 
 
-def _row(task: str, arm: str, cells: dict[tuple[str, float], float], source: str, mark: str = "read", labels: str = "train") -> None:
+def _row(
+    task: str,
+    arm: str,
+    cells: dict[tuple[str, float], float],
+    source: str,
+    mark: str = "read",
+    labels: str = "train",
+) -> None:
     for (policy, fraction), value in cells.items():
         SCORES.setdefault((task, arm, policy, fraction, labels), Number(value, f"{ZOPH}, {source}", mark))
 
@@ -65,15 +76,32 @@ _row("coco", "imagenet++ + self-training", _fractions(37.2, 41.5, 44.6), "Table 
 _row("pascal", "imagenet++", {("S4", 1.0): 85.2}, "Tables 6 and 8")
 _row("pascal", "imagenet++ + self-training", {("S4", 1.0): 86.7}, "Tables 6 and 8")
 _row("pascal", "imagenet++", {("S1", 1.0): 83.9}, "Table 8", "recalled")
-_row("pascal", "imagenet++", {("S1", 1.0): 84.7, ("S4", 1.0): 84.8}, "Table 8", "recalled", labels="train_aug")
+_row(
+    "pascal", "imagenet++", {("S1", 1.0): 84.7, ("S4", 1.0): 84.8}, "Table 8", "recalled", labels="train_aug"
+)
 _row("pascal", "imagenet++ + self-training", {("S4", 1.0): 86.7}, "Tables 6 and 8", labels="train+pseudo_aug")
-_row("pascal", "imagenet++ + self-training", {("S1", 1.0): 85.6}, "Table 8", "recalled", labels="train+pseudo_aug")
+_row(
+    "pascal",
+    "imagenet++ + self-training",
+    {("S1", 1.0): 85.6},
+    "Table 8",
+    "recalled",
+    labels="train+pseudo_aug",
+)
 
-SPEED_UP = (Number(1.3, f"{ZOPH}, text"), Number(8.0, f"{ZOPH}, text"))  # from pre-training: least and most, over checkpoints, policies and fractions
+SPEED_UP = (
+    Number(1.3, f"{ZOPH}, text"),
+    Number(8.0, f"{ZOPH}, text"),
+)  # from pre-training: least and most, over checkpoints, policies and fractions
 
 # pre-trained minus random, each at its best schedule (Mask R-CNN on COCO)
-HE_GAINS = {net: {metric: Number(value, f"{HE}, best schedules") for metric, value in zip(("AP", "AP50", "AP75"), values)}
-            for net, values in {"R50": (-0.2, -0.1, -1.0), "R101": (-0.4, -0.3, -0.8)}.items()}
+HE_GAINS = {
+    net: {
+        metric: Number(value, f"{HE}, best schedules")
+        for metric, value in zip(("AP", "AP50", "AP75"), values)
+    }
+    for net, values in {"R50": (-0.2, -0.1, -1.0), "R101": (-0.4, -0.3, -0.8)}.items()
+}
 
 
 # ---- what no table here stands beside, for a reader to compare with: (what, number) ------------------------------------------------
@@ -82,34 +110,98 @@ OTHERS: list[tuple[str, Number]] = []
 
 
 def _others(source: str, what: str, mark: str = "read", **values: float) -> None:
-    OTHERS.extend((f"{what}, {name.replace('_', ' ')}", Number(value, source, mark)) for name, value in values.items())
+    OTHERS.extend(
+        (f"{what}, {name.replace('_', ' ')}", Number(value, source, mark)) for name, value in values.items()
+    )
 
 
-_others(f"{ZOPH}, Table 4", "AP, ResNet-50, S4, all labels", random=41.1, imagenet=40.4, SimCLR=40.4, random_with_self_training=41.9)
+_others(
+    f"{ZOPH}, Table 4",
+    "AP, ResNet-50, S4, all labels",
+    random=41.1,
+    imagenet=40.4,
+    SimCLR=40.4,
+    random_with_self_training=41.9,
+)
 _others(f"{ZOPH}, Table 5", "AP, SpineNet-143", val=50.9, test_dev=51.0)
 _others(f"{ZOPH}, official repository", "AP, SpineNet-143 with self-training", val=52.6, test_dev=52.8)
-_others(f"{ZOPH}, Table 5", "AP, SpineNet-143 with self-training (the repository says otherwise)", "recalled", val=52.4, test_dev=52.6)
+_others(
+    f"{ZOPH}, Table 5",
+    "AP, SpineNet-143 with self-training (the repository says otherwise)",
+    "recalled",
+    val=52.4,
+    test_dev=52.6,
+)
 _others(f"{ZOPH}, Table 5", "AP, SpineNet-190", val=52.6, test_dev=52.8)
 _others(f"{ZOPH}, Table 5", "AP, SpineNet-190 with self-training", val=54.2, test_dev=54.3)
 _others(f"{ZOPH}, Table 6", "mIoU, EfficientNet-L2 NAS-FPN", val=88.7)
 _others(f"{ZOPH}, Table 6", "mIoU, EfficientNet-L2 NAS-FPN with self-training", val=90.0, test=90.5)
-_others(f"{ZOPH}, Table 7", "AP, S4, 20 % of the labels, from random", supervised=30.7, self_training=34.1, joint_training=33.6, both=35.1)
-_others(f"{ZOPH}, Table 7", "AP, S4, 20 % of the labels, from imagenet", supervised=33.3, self_training=36.0, joint_training=34.0, both=36.6)
-for _start, _net, *_schedules in (("random", "R50", 36.8, 39.5, 40.6, 40.7, 41.3), ("imagenet", "R50", 40.3, 40.8, 40.9, 40.9, 41.1),
-                                  ("random", "R101", 38.2, 41.0, 41.8, 42.2, 42.7), ("imagenet", "R101", 41.8, 42.3, 42.3, 41.9, 42.2)):
-    _others(f"{HE}, schedules", f"AP, Mask R-CNN {_net}, {_start}", **{f"{n}x": value for n, value in enumerate(_schedules, 2)})
-for _images, _pretrained, _scratch in (("35,000", 36.3, 36.3), ("10,000", 26.0, 25.9), ("3,500", 16.0, 9.3), ("1,000", 9.9, 3.5)):
-    _others(f"{HE}, fewer images", f"AP, Mask R-CNN, {_images} images of COCO", imagenet=_pretrained, random=_scratch)
+_others(
+    f"{ZOPH}, Table 7",
+    "AP, S4, 20 % of the labels, from random",
+    supervised=30.7,
+    self_training=34.1,
+    joint_training=33.6,
+    both=35.1,
+)
+_others(
+    f"{ZOPH}, Table 7",
+    "AP, S4, 20 % of the labels, from imagenet",
+    supervised=33.3,
+    self_training=36.0,
+    joint_training=34.0,
+    both=36.6,
+)
+for _start, _net, *_schedules in (
+    ("random", "R50", 36.8, 39.5, 40.6, 40.7, 41.3),
+    ("imagenet", "R50", 40.3, 40.8, 40.9, 40.9, 41.1),
+    ("random", "R101", 38.2, 41.0, 41.8, 42.2, 42.7),
+    ("imagenet", "R101", 41.8, 42.3, 42.3, 41.9, 42.2),
+):
+    _others(
+        f"{HE}, schedules",
+        f"AP, Mask R-CNN {_net}, {_start}",
+        **{f"{n}x": value for n, value in enumerate(_schedules, 2)},
+    )
+for _images, _pretrained, _scratch in (
+    ("35,000", 36.3, 36.3),
+    ("10,000", 26.0, 25.9),
+    ("3,500", 16.0, 9.3),
+    ("1,000", 9.9, 3.5),
+):
+    _others(
+        f"{HE}, fewer images",
+        f"AP, Mask R-CNN, {_images} images of COCO",
+        imagenet=_pretrained,
+        random=_scratch,
+    )
 _others(f"{HE}, fewer images", "AP, Mask R-CNN, 1,000 images of COCO", random_tuned_for_it=5.4)
 _others(f"{HE}, PASCAL VOC 2007 and 2012", "mAP, R101-FPN", imagenet=82.7, random=77.6)
 
 
 def every() -> list[tuple[str, Number]]:
     """(what, number) of all of them, as results/tables/published.md lists them."""
-    scores = [(f"{'AP' if task == 'coco' else 'mIoU'}, EfficientNet-B7, {arm}, {place_name(policy, fraction, labels, ' of the labels')}", number)
-              for (task, arm, policy, fraction, labels), number in SCORES.items()]
-    gains = [(f"Δ{metric} of pre-training, Mask R-CNN {net}, best schedules", number) for net, found in HE_GAINS.items() for metric, number in found.items()]
-    return scores + [("speed-up from pre-training, least", SPEED_UP[0]), ("speed-up from pre-training, most", SPEED_UP[1])] + gains + OTHERS
+    scores = [
+        (
+            f"{'AP' if task == 'coco' else 'mIoU'}, EfficientNet-B7, {arm}, {place_name(policy, fraction, labels, ' of the labels')}",
+            number,
+        )
+        for (task, arm, policy, fraction, labels), number in SCORES.items()
+    ]
+    gains = [
+        (f"Δ{metric} of pre-training, Mask R-CNN {net}, best schedules", number)
+        for net, found in HE_GAINS.items()
+        for metric, number in found.items()
+    ]
+    return (
+        scores
+        + [
+            ("speed-up from pre-training, least", SPEED_UP[0]),
+            ("speed-up from pre-training, most", SPEED_UP[1]),
+        ]
+        + gains
+        + OTHERS
+    )
 
 
 def published(task: str, arm: str, policy: str, fraction: float, labels: str = "train") -> Number | None:

@@ -53,14 +53,24 @@ def arms_rows(records: list[dict]) -> tuple[list[str], list[list[str]]]:
         delta = reached = NOT_THERE
         if pairs:
             if arm != "random":
-                delta = mean_interval([r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], digits, "+")
+                delta = mean_interval(
+                    [r["metrics"][metric] - base["metrics"][metric] for r, base in pairs], digits, "+"
+                )
             steps = [steps_to(r["curve"], metric, base["curve"][-1][metric]) for r, base in pairs]
             reached = steps_range(steps, mine[0]["curve"][0]["step"])
             if None in steps and any(steps):
                 reached += f"; {steps.count(None)} of {len(steps)} not"
         bills = [bill(r, by_key) for r in mine]
-        rows.append([arm, *(mean_interval([r["metrics"][c] for r in mine], digits) for c in columns), delta, reached, f"{bills[0][0]:,}",
-                     duration(float(np.mean([seconds for _, seconds in bills])))])
+        rows.append(
+            [
+                arm,
+                *(mean_interval([r["metrics"][c] for r in mine], digits) for c in columns),
+                delta,
+                reached,
+                f"{bills[0][0]:,}",
+                duration(float(np.mean([seconds for _, seconds in bills]))),
+            ]
+        )
     return header, rows
 
 
@@ -73,7 +83,9 @@ def title(records: list[dict]) -> str:
 def arms_table(records: list[dict]) -> Table:
     header, rows = arms_rows(records)
     table = Table(title=title(records), box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for column, name in enumerate(header):  # broken by hand: left to itself a narrow terminal loses the last column
+    for column, name in enumerate(
+        header
+    ):  # broken by hand: left to itself a narrow terminal loses the last column
         table.add_column(name.replace(" ", "\n"), justify="right" if column else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
@@ -110,21 +122,45 @@ def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
     first, seeds = matrix.records[0], sorted({r["settings"]["seed"] for r in matrix.records})
     machines = sorted({r["measured"]["hardware"]["device"] for r in matrix.records})
     codes = {r["hashes"]["source"] for r in matrix.records}
-    lines = [f"{len(matrix.records)} runs, seeds {', '.join(map(str, seeds))}, {first['split']} split, on {'; '.join(machines)}"
-             f"{'' if len(codes) == 1 else f'; measured with {len(codes)} versions of the code'}.", ""]
+    lines = [
+        f"{len(matrix.records)} runs, seeds {', '.join(map(str, seeds))}, {first['split']} split, on {'; '.join(machines)}"
+        f"{'' if len(codes) == 1 else f'; measured with {len(codes)} versions of the code'}.",
+        "",
+    ]
     if against := against_paper(matrix):
         lines += [against, ""]
     if len(matrix.arms) > 1:
         lines += [*markdown_rows(*overview(matrix)), ""]
-    sentences = [line for place, texts in verdict(matrix) for line in (f"- {place}", *(f"  - {text}" for text in texts))]
-    lines += ["<details><summary>Each comparison with its interval and test</summary>", "", *sentences, "", "</details>"] if folded else sentences
+    sentences = [
+        line
+        for place, texts in verdict(matrix)
+        for line in (f"- {place}", *(f"  - {text}" for text in texts))
+    ]
+    lines += (
+        [
+            "<details><summary>Each comparison with its interval and test</summary>",
+            "",
+            *sentences,
+            "",
+            "</details>",
+        ]
+        if folded
+        else sentences
+    )
     return "\n".join(lines) + "\n"
 
 
 def regenerate(studies: list[Matrix], out: Path, readme: Path | None = None) -> dict[Path, str]:
     """Every generated text file and its content: tables, results/README.md, and the blocks of the project's README that show them."""
     files: dict[Path, str] = {}
-    page = ["# Results", "", "## Verdict", "", "(Made by `python benchmarks/tables.py` from the records beside it.)", ""]
+    page = [
+        "# Results",
+        "",
+        "## Verdict",
+        "",
+        "(Made by `python benchmarks/tables.py` from the records beside it.)",
+        "",
+    ]
     for matrix in studies:
         page += [f"### {matrix.name}", "", verdict_markdown(matrix)]
     page += ["## Tables and figures", ""]
@@ -146,8 +182,17 @@ def regenerate(studies: list[Matrix], out: Path, readme: Path | None = None) -> 
 
 def fill(text: str, root: Path, files: dict[Path, str]) -> str:
     """Replace what stands between `<!-- FILE -->` and `<!-- end -->` by the generated file of that name."""
-    fresh = {path.relative_to(root).as_posix(): content for path, content in files.items() if path.is_relative_to(root)}
-    return re.sub(r"(<!-- (\S+) -->\n).*?(<!-- end -->)", lambda m: m[1] + fresh[m[2]] + m[3] if m[2] in fresh else m[0], text, flags=re.DOTALL)
+    fresh = {
+        path.relative_to(root).as_posix(): content
+        for path, content in files.items()
+        if path.is_relative_to(root)
+    }
+    return re.sub(
+        r"(<!-- (\S+) -->\n).*?(<!-- end -->)",
+        lambda m: m[1] + fresh[m[2]] + m[3] if m[2] in fresh else m[0],
+        text,
+        flags=re.DOTALL,
+    )
 
 
 def write_studies(records: Path, out: Path, console: Console) -> None:
@@ -155,18 +200,51 @@ def write_studies(records: Path, out: Path, console: Console) -> None:
     for path, content in regenerate(studies, out, out.parent / "README.md").items():
         write_atomic(path, lambda file, content=content: file.write(content.encode()))
     for matrix in studies:
-        console.print(f"{matrix.name}\n{verdict_markdown(matrix)}", highlight=False, soft_wrap=True, markup=False)
-        old = [f"  {r['arm']}, {r['settings']['policy']}, {r['settings']['fraction']:g}, seed {r['settings']['seed']}: {'; '.join(why)}" for r in matrix.records if (why := stale(r))]
+        console.print(
+            f"{matrix.name}\n{verdict_markdown(matrix)}", highlight=False, soft_wrap=True, markup=False
+        )
+        old = [
+            f"  {r['arm']}, {r['settings']['policy']}, {r['settings']['fraction']:g}, seed {r['settings']['seed']}: {'; '.join(why)}"
+            for r in matrix.records
+            if (why := stale(r))
+        ]
         if old:
-            console.print("\n".join([f"{len(old)} of these records are of other code than this:", *old[:5], *(["  ..."] if len(old) > 5 else [])]), highlight=False, soft_wrap=True, markup=False)
-    console.print(f"written: {out}/tables/*.md, *.csv, *.tex and {out}/README.md", highlight=False, soft_wrap=True)
+            console.print(
+                "\n".join(
+                    [
+                        f"{len(old)} of these records are of other code than this:",
+                        *old[:5],
+                        *(["  ..."] if len(old) > 5 else []),
+                    ]
+                ),
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
+    console.print(
+        f"written: {out}/tables/*.md, *.csv, *.tex and {out}/README.md", highlight=False, soft_wrap=True
+    )
 
 
 def main(about: str) -> None:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("records", nargs="*", type=Path, help="records.json of a run, record.json of cells, or folders of them; none: the studies below --studies")
-    parser.add_argument("--out", type=Path, help="of RECORDS: also write table.md, records.json and curves.png into this folder; of studies: default results")
-    parser.add_argument("--studies", type=Path, default=Path("results/records"), help="folder of studies' records (default: %(default)s)")
+    parser.add_argument(
+        "records",
+        nargs="*",
+        type=Path,
+        help="records.json of a run, record.json of cells, or folders of them; none: the studies below --studies",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="of RECORDS: also write table.md, records.json and curves.png into this folder; of studies: default results",
+    )
+    parser.add_argument(
+        "--studies",
+        type=Path,
+        default=Path("results/records"),
+        help="folder of studies' records (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     if not arguments.records:
@@ -178,6 +256,8 @@ def main(about: str) -> None:
     try:
         console.print(arms_table(loaded))
     except ValueError as error:
-        raise UserError(f"{error}. One table holds one policy and fraction; records of a study go into a folder of their own: --studies") from error
+        raise UserError(
+            f"{error}. One table holds one policy and fraction; records of a study go into a folder of their own: --studies"
+        ) from error
     if arguments.out:
         write_report(loaded, arguments.out)

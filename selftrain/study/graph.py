@@ -26,12 +26,14 @@ from selftrain.system.files import file_name, write_json
 class Node:
     """One `accelerate launch`: it trains one cell (a student's further rounds with it) or labels the pool with one."""
 
-    kind: str                        # supervised, labels or student
-    cells: tuple[Cell, ...]          # whose records it makes
-    options: tuple[str, ...]         # of the benchmark, after the recipe's name
+    kind: str  # supervised, labels or student
+    cells: tuple[Cell, ...]  # whose records it makes
+    options: tuple[str, ...]  # of the benchmark, after the recipe's name
     needs: "Node | None"
-    images: int                      # that it sees: what its duration goes by
-    labels: Callable[[], Path | None] = lambda: None  # of a labels node: the file that it makes, once its teacher is known
+    images: int  # that it sees: what its duration goes by
+    labels: Callable[[], Path | None] = lambda: (
+        None
+    )  # of a labels node: the file that it makes, once its teacher is known
 
     @property
     def teacher(self) -> Cell:
@@ -56,12 +58,14 @@ class Graph:
     """Nodes in the order they run, teachers before students; and the records of earlier calls."""
 
     nodes: list[Node]
-    records: Path                    # folder of the study's committed records
-    file: str                        # of the program that trains its cells
+    records: Path  # folder of the study's committed records
+    file: str  # of the program that trains its cells
     preset: str
-    launch: str                      # options of `accelerate launch`
+    launch: str  # options of `accelerate launch`
     committed: dict[str, dict] = field(default_factory=dict)  # by key of the cell
-    unsettled: set[str] = field(default_factory=set)  # keys of stale cells that would be run again: a dry run's
+    unsettled: set[str] = field(
+        default_factory=set
+    )  # keys of stale cells that would be run again: a dry run's
 
     @property
     def program(self) -> str:
@@ -78,20 +82,39 @@ class Graph:
 
     def command(self, node: Node) -> list[str]:
         """What runs a node."""
-        return [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(self.launch), self.file, self.preset, *node.options]
+        return [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            *shlex.split(self.launch),
+            self.file,
+            self.preset,
+            *node.options,
+        ]
 
     def printed(self, node: Node) -> str:
         """The same, as a person would type it."""
         script = os.path.relpath(self.file)
-        return shlex.join(["accelerate", "launch", *shlex.split(self.launch), script, self.preset, *node.options])
+        return shlex.join(
+            ["accelerate", "launch", *shlex.split(self.launch), script, self.preset, *node.options]
+        )
 
     def finished(self, cell: Cell) -> dict | None:
-        return None if cell.key in self.unsettled else record.read(cell.folder / "record.json") or self.committed.get(cell.key)
+        return (
+            None
+            if cell.key in self.unsettled
+            else record.read(cell.folder / "record.json") or self.committed.get(cell.key)
+        )
 
     def done(self, node: Node) -> bool:
         """Whether nothing is left to do for it: its records exist, or its files, or nobody needs them any more."""
         if node.kind == "labels":
-            return self._idle(node) or self.finished(node.teacher) is not None and (file := node.labels()) is not None and file.exists()
+            return (
+                self._idle(node)
+                or self.finished(node.teacher) is not None
+                and (file := node.labels()) is not None
+                and file.exists()
+            )
         if not all(self.finished(cell) for cell in node.cells):
             return False
         # a committed record without its weights cannot teach
@@ -113,7 +136,12 @@ class Graph:
 
     def lacking(self, node: Node) -> str:
         """What a command that ended well should have left and did not."""
-        found = [str(cell.folder / name) for cell in node.cells for name in ("record.json", "final.pt") if not (cell.folder / name).exists()]
+        found = [
+            str(cell.folder / name)
+            for cell in node.cells
+            for name in ("record.json", "final.pt")
+            if not (cell.folder / name).exists()
+        ]
         return f"{', '.join(found) or node.labels()} is missing; put it back, or delete what lies beside it, and the cell is run again"
 
     def publish(self, node: Node) -> None:
@@ -145,7 +173,14 @@ def record_name(found: dict) -> str:
     return f"{file_name(arm.replace(' + ', '-'))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{shortest(fraction)}-s{seed}.json"
 
 
-def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str, ...]]], records: Path, launch: str, warn: Callable[[str], None]) -> Graph:
+def build(
+    benchmark: Benchmark,
+    preset: str,
+    cells: list[tuple[Recipe, tuple[str, ...]]],
+    records: Path,
+    launch: str,
+    warn: Callable[[str], None],
+) -> Graph:
     """The graph of `cells`: recipes of one start each, with the options that make them of the preset.  Reads, or generates, the data once."""
     source = _Cached(benchmark.source)
     told: set[str] = set()
@@ -165,10 +200,29 @@ def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str
             read[which] = splits.load(recipe, source, warn=once)
         data = read[which]
         first, *students = rounds.plan(recipe, data)
-        nodes.append(Node("supervised", (first,), (*options, *(["--until", "supervised"] if students else [])), None, first.images))
+        nodes.append(
+            Node(
+                "supervised",
+                (first,),
+                (*options, *(["--until", "supervised"] if students else [])),
+                None,
+                first.images,
+            )
+        )
         if students:
-            nodes.append(Node("labels", (first,), (*options, "--until", "labels"), nodes[-1], len(data.pool), _labels(benchmark.task, recipe, first, data)))
-            nodes.append(Node("student", tuple(students), options, nodes[-1], sum(cell.images for cell in students)))
+            nodes.append(
+                Node(
+                    "labels",
+                    (first,),
+                    (*options, "--until", "labels"),
+                    nodes[-1],
+                    len(data.pool),
+                    _labels(benchmark.task, recipe, first, data),
+                )
+            )
+            nodes.append(
+                Node("student", tuple(students), options, nodes[-1], sum(cell.images for cell in students))
+            )
     graph = Graph(nodes, records, benchmark.file, preset, launch)
     graph.read_committed()
     return graph
@@ -177,7 +231,10 @@ def build(benchmark: Benchmark, preset: str, cells: list[tuple[Recipe, tuple[str
 def _labels(task: type, recipe: Recipe, teacher: Cell, data: splits.Splits) -> Callable[[], Path | None]:
     def file() -> Path | None:
         found = record.read(teacher.folder / "record.json")
-        return found and labels_file(task, recipe, found["hashes"]["final"], data.pool, data.train, teacher.folder)
+        return found and labels_file(
+            task, recipe, found["hashes"]["final"], data.pool, data.train, teacher.folder
+        )
+
     return file
 
 
@@ -190,7 +247,21 @@ class _Cached:
 
     def read(self, recipe: Recipe, root: Path, warn: Callable[[str], None]):
         # of the recipe only what names files decides what is read
-        key = (root, *(getattr(recipe, name, None) for name in ("protocol", "train_json", "val_json", "test_json", "train_images", "val_images", "test_images")))
+        key = (
+            root,
+            *(
+                getattr(recipe, name, None)
+                for name in (
+                    "protocol",
+                    "train_json",
+                    "val_json",
+                    "test_json",
+                    "train_images",
+                    "val_images",
+                    "test_images",
+                )
+            ),
+        )
         if key not in self._read:
             self._read[key] = self._source.read(recipe, root, warn)
         return self._read[key]
@@ -198,7 +269,9 @@ class _Cached:
 
 def read_records(folder: Path) -> list[tuple[Path, dict]]:
     """Those that are there: another call may move one away meanwhile."""
-    return [(file, found) for file in sorted(folder.glob("*.json")) if (found := record.read(file)) is not None]
+    return [
+        (file, found) for file in sorted(folder.glob("*.json")) if (found := record.read(file)) is not None
+    ]
 
 
 # ---- records of other code, data or settings ------------------------------------------------------------------------------------
@@ -208,28 +281,48 @@ def difference(found: dict, cell: Cell) -> list[str]:
     """What a record's cell has other than the cell that now stands in its place."""
     mine = identity(cell.recipe, student=cell.teacher is not None)
     then = found["settings"]
-    reasons = [f"{name} {then.get(name)} -> {mine.get(name)}" for name in sorted(mine.keys() | then.keys()) if digest(then.get(name)) != digest(mine.get(name))]
-    reasons += [f"{what} changed" for what, now in (("data", cell.data), ("pool", cell.pool), ("weights", cell.weights)) if found["hashes"].get(what) != now]
+    reasons = [
+        f"{name} {then.get(name)} -> {mine.get(name)}"
+        for name in sorted(mine.keys() | then.keys())
+        if digest(then.get(name)) != digest(mine.get(name))
+    ]
+    reasons += [
+        f"{what} changed"
+        for what, now in (("data", cell.data), ("pool", cell.pool), ("weights", cell.weights))
+        if found["hashes"].get(what) != now
+    ]
     return reasons or ["its teacher changed"]
 
 
 @dataclass(frozen=True)
 class Stale:
-    lines: list[str]                       # what is of other code, data or settings than now, and why
-    again: set[str]                        # keys of the cells that --stale rerun runs again: these, and students of these
-    files: list[tuple[Path, dict, Cell]]   # committed records and the cells that stand in their places now
-    other: list[Path]                      # those of other settings or data
-    foreign: list[str]                     # the same of another part of the matrix, which no choice runs again
+    lines: list[str]  # what is of other code, data or settings than now, and why
+    again: set[str]  # keys of the cells that --stale rerun runs again: these, and students of these
+    files: list[tuple[Path, dict, Cell]]  # committed records and the cells that stand in their places now
+    other: list[Path]  # those of other settings or data
+    foreign: list[str]  # the same of another part of the matrix, which no choice runs again
 
     def check(self, choice: str, out: str) -> None:
         """Raises UserError on `refuse`, on `keep` where a record is of other settings, and where one of another part of the matrix is: a table of both would mean nothing."""
         if self.foreign:
-            raise UserError("\n".join(["records of this study with other settings:", *self.foreign, "a study's tables hold one setting: give that one, or another --name"]))
+            raise UserError(
+                "\n".join(
+                    [
+                        "records of this study with other settings:",
+                        *self.foreign,
+                        "a study's tables hold one setting: give that one, or another --name",
+                    ]
+                )
+            )
         if self.lines and choice == "refuse":
-            raise UserError(f"{self}\n--stale rerun runs these cells again (what is there is moved to {out}/stale); --stale keep takes what older code "
-                            "measured as it is; another --name keeps both apart")
+            raise UserError(
+                f"{self}\n--stale rerun runs these cells again (what is there is moved to {out}/stale); --stale keep takes what older code "
+                "measured as it is; another --name keeps both apart"
+            )
         if self.other and choice == "keep":
-            raise UserError(f"{self}\n--stale keep cannot keep a record of other settings or data ({self.other[0]} first): give another --name, or --stale rerun")
+            raise UserError(
+                f"{self}\n--stale keep cannot keep a record of other settings or data ({self.other[0]} first): give another --name, or --stale rerun"
+            )
 
     def __str__(self) -> str:
         return "\n".join(["stale:", *self.lines])
@@ -240,7 +333,13 @@ def find_stale(graph: Graph) -> Stale:
     cells = graph.cells
     by_place = {place_of(cell): cell for cell in cells}
     stale = {cell.key: reasons for cell in cells if (reasons := rounds.stale(cell))}
-    found = Stale([f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale], set(stale), [], [], [])
+    found = Stale(
+        [f"{cell.folder}: {'; '.join(stale[cell.key])}" for cell in cells if cell.key in stale],
+        set(stale),
+        [],
+        [],
+        [],
+    )
     for file, r in read_records(graph.records):
         cell = by_place.get(place_and_seed(r)) if "labels" in r else None
         if cell is None:  # of another part of the matrix
@@ -264,8 +363,15 @@ def find_stale(graph: Graph) -> Stale:
 
 def apart(found: dict, recipe: Recipe) -> list[str]:
     """What a record has other than this recipe, of what a study does not vary."""
-    mine, then = identity(recipe, student=found["round"] > 0) | {"recipe": recipe.name}, found["settings"] | {"recipe": found["recipe"]}
-    return [f"{name} {then[name]} -> {mine[name]}" for name in sorted(mine.keys() & then.keys() - VARIED - {"seed"}) if digest(then[name]) != digest(mine[name])]
+    mine, then = (
+        identity(recipe, student=found["round"] > 0) | {"recipe": recipe.name},
+        found["settings"] | {"recipe": found["recipe"]},
+    )
+    return [
+        f"{name} {then[name]} -> {mine[name]}"
+        for name in sorted(mine.keys() & then.keys() - VARIED - {"seed"})
+        if digest(then[name]) != digest(mine[name])
+    ]
 
 
 def show_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
@@ -293,7 +399,9 @@ def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
     for cell in (cell for cell in cells if cell.key in found.again):  # before anything is moved
         with rounds.training_lock(cell) as lock:
             if not lock.take():
-                raise UserError(f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again")
+                raise UserError(
+                    f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again"
+                )
     say(f"{found}\nrun again")
     rounds.settle_stale(cells, "rerun", lambda _: None)
     for file, r in ((file, r) for file, r, cell in found.files if cell.key in found.again):

@@ -38,7 +38,14 @@ def start(command: list[str], log: Path) -> subprocess.Popen:
     """A launcher in a process group of its own, writing to `log` after what earlier calls wrote there."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=ignore_signals)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=ignore_signals,
+        )
 
 
 def stop(process: subprocess.Popen, kill: Callable[[], bool]) -> None:
@@ -61,7 +68,9 @@ def last_lines(log: Path, count: int) -> list[str]:
         return []
     with open(log, "rb") as file:
         file.seek(max(0, log.stat().st_size - 200 * count))
-        return [line.split("\r")[-1] for line in file.read().decode(errors="replace").splitlines() if line.strip()][-count:]
+        return [
+            line.split("\r")[-1] for line in file.read().decode(errors="replace").splitlines() if line.strip()
+        ][-count:]
 
 
 class Runner:
@@ -69,20 +78,20 @@ class Runner:
 
     def __init__(self, graph: Graph, folder: Path, console: Console):
         self.graph, self.folder, self.console = graph, folder, console
-        self.failed: dict[str, int] = {}                     # exit codes of this call, by node
-        self.elsewhere: set[str] = set()                     # locked by another call
+        self.failed: dict[str, int] = {}  # exit codes of this call, by node
+        self.elsewhere: set[str] = set()  # locked by another call
         self.running: Node | None = None
         self.signal: int | None = None
-        self.signals = 0                                     # how often it was told to stop
-        self.at_work = False                                 # this call, not only others
-        self.took: dict[str, float] = {}                     # seconds of the commands of this call, by node
-        self.idle_seconds = 0.0                              # waiting for those of other calls
+        self.signals = 0  # how often it was told to stop
+        self.at_work = False  # this call, not only others
+        self.took: dict[str, float] = {}  # seconds of the commands of this call, by node
+        self.idle_seconds = 0.0  # waiting for those of other calls
         self.began = time.time()
-        self.queued: dict[str, str] = {}                     # jobs of a cluster: queued or running, by node
-        self.lost: set[str] = set()                          # of those that ended without a result
+        self.queued: dict[str, str] = {}  # jobs of a cluster: queued or running, by node
+        self.lost: set[str] = set()  # of those that ended without a result
         self.running_since = 0.0
         self.pace: Pace = {}
-        self.pace_from: str | None = None                    # whose, if not this study's own
+        self.pace_from: str | None = None  # whose, if not this study's own
         self._others: tuple[Pace, str | None] | None = None
 
     # ---- what is left -----------------------------------------------------------------------------------------------------
@@ -117,19 +126,40 @@ class Runner:
     def summary(self) -> dict:
         """The progress file's content; the time left is that of the work left, shared with the other calls at work."""
         states = [(node, self.state(node)) for node in self.graph.nodes]
-        counts = {name: sum(state == name for _, state in states) for name in dict.fromkeys(state for _, state in states)}
+        counts = {
+            name: sum(state == name for _, state in states)
+            for name in dict.fromkeys(state for _, state in states)
+        }
         self.pace, self.pace_from = pace(self.graph), None
         if not self.pace.keys() & {"supervised", "student"}:
             self._others = self._others or pace_of_others(self.graph)
             self.pace, self.pace_from = self._others
         left = [self.left(node) for node, state in states if state not in OVER]
         at_work = max(1, counts.get("running elsewhere", 0) + max(self.at_work, counts.get("running", 0)))
-        rows = [{"cell": node.title, "kind": node.kind, "state": state, "waits_for": node.needs.title if node.needs and state == "waiting" else None,
-                 "expected_seconds": self.expected(node), "seconds": seconds(self.graph, node) if state == "done" else None,
-                 "exit_code": self.failed.get(node.id), "failed_before": state == "to do" and self.failed_file(node).exists(),
-                 "stale": any(cell.key in self.graph.unsettled for cell in node.cells), "log": str(self.log(node)), "command": self.graph.printed(node)} for node, state in states]
-        return {"commands": len(states), **counts, "eta_seconds": None if None in left else sum(left) / at_work, "pace_from": self.pace_from,
-                "updated": time.strftime("%Y-%m-%d %H:%M:%S"), "nodes": rows}
+        rows = [
+            {
+                "cell": node.title,
+                "kind": node.kind,
+                "state": state,
+                "waits_for": node.needs.title if node.needs and state == "waiting" else None,
+                "expected_seconds": self.expected(node),
+                "seconds": seconds(self.graph, node) if state == "done" else None,
+                "exit_code": self.failed.get(node.id),
+                "failed_before": state == "to do" and self.failed_file(node).exists(),
+                "stale": any(cell.key in self.graph.unsettled for cell in node.cells),
+                "log": str(self.log(node)),
+                "command": self.graph.printed(node),
+            }
+            for node, state in states
+        ]
+        return {
+            "commands": len(states),
+            **counts,
+            "eta_seconds": None if None in left else sum(left) / at_work,
+            "pace_from": self.pace_from,
+            "updated": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "nodes": rows,
+        }
 
     def expected(self, node: Node) -> float | None:
         """Seconds, by the images that it sees and the records of nodes of its kind, else of training at all; None before there is any."""
@@ -141,7 +171,11 @@ class Runner:
     def left(self, node: Node) -> float | None:
         """The same, less what it has been running for."""
         expected = self.expected(node)
-        return max(0.0, expected - (time.monotonic() - self.running_since)) if expected is not None and node is self.running else expected
+        return (
+            max(0.0, expected - (time.monotonic() - self.running_since))
+            if expected is not None and node is self.running
+            else expected
+        )
 
     def failed_file(self, node: Node) -> Path:
         return self.folder / "failed" / node.id
@@ -154,10 +188,19 @@ class Runner:
 
     def overhead(self) -> str:
         """What the study itself took of its time, from the start of its process; and what its commands took besides what their records count."""
-        total, commands = time.time() - psutil.Process().create_time() - self.idle_seconds, sum(self.took.values())
-        recorded = sum(min(self.took[node.id], seconds(self.graph, node) or 0.0) for node in self.graph.nodes if node.id in self.took)
-        return (f"{total - commands:.0f} s of {duration(total)} were the study's own ({(total - commands) / total:.1%}), the rest its commands': they trained and labelled for "
-                f"{recorded / commands:.0%} of it, and spent {duration((commands - recorded) / len(self.took))} each on their start, the data and the test split")
+        total, commands = (
+            time.time() - psutil.Process().create_time() - self.idle_seconds,
+            sum(self.took.values()),
+        )
+        recorded = sum(
+            min(self.took[node.id], seconds(self.graph, node) or 0.0)
+            for node in self.graph.nodes
+            if node.id in self.took
+        )
+        return (
+            f"{total - commands:.0f} s of {duration(total)} were the study's own ({(total - commands) / total:.1%}), the rest its commands': they trained and labelled for "
+            f"{recorded / commands:.0%} of it, and spent {duration((commands - recorded) / len(self.took))} each on their start, the data and the test split"
+        )
 
     # ---- running ----------------------------------------------------------------------------------------------------------
 
@@ -202,7 +245,9 @@ class Runner:
             if self.graph.done(node):  # another call may have ended it just now
                 self.graph.publish(node)
             elif failed.exists() and failed.stat().st_mtime > self.began:
-                self.failed[node.id] = int(failed.read_text())  # another call, at work beside this one, told of it
+                self.failed[node.id] = int(
+                    failed.read_text()
+                )  # another call, at work beside this one, told of it
             else:
                 failed.unlink(missing_ok=True)
                 self._launch(node)
@@ -211,7 +256,9 @@ class Runner:
         return True
 
     def _launch(self, node: Node) -> None:
-        self.console.print(f"{node.title}\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True, markup=False)
+        self.console.print(
+            f"{node.title}\n  {self.graph.printed(node)}", highlight=False, soft_wrap=True, markup=False
+        )
         self.running, self.running_since, self.at_work = node, time.monotonic(), True
         self.look()
         self.write()
@@ -219,7 +266,9 @@ class Runner:
         try:
             code = self._watch(process, node)
         except Stopped:
-            self.console.print("  told to stop: the training saves its state; a second signal kills it", highlight=False)
+            self.console.print(
+                "  told to stop: the training saves its state; a second signal kills it", highlight=False
+            )
             raise
         finally:
             stop(process, lambda: self.signals > 1)
@@ -232,19 +281,32 @@ class Runner:
         else:
             self.failed[node.id] = code
             why = f"failed with exit code {code}" if code else f"ended, but {self.graph.lacking(node)}"
-            self.console.print(f"  {why}; the end of {self.log(node)}:", highlight=False, soft_wrap=True, markup=False)
-            self.console.print("\n".join(f"  | {line}" for line in last_lines(self.log(node), TAIL)), markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"  {why}; the end of {self.log(node)}:", highlight=False, soft_wrap=True, markup=False
+            )
+            self.console.print(
+                "\n".join(f"  | {line}" for line in last_lines(self.log(node), TAIL)),
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _watch(self, process: subprocess.Popen, node: Node) -> int:
         said = time.monotonic()
-        with Live(self.table(), console=self.console, refresh_per_second=1, transient=True) if self.console.is_terminal else Quiet() as live:
+        with (
+            Live(self.table(), console=self.console, refresh_per_second=1, transient=True)
+            if self.console.is_terminal
+            else Quiet() as live
+        ):
             while (code := process.poll()) is None:
                 self._pause(0.1)
                 if time.monotonic() - said >= (5 if self.console.is_terminal else 4 * LOG_EVERY):
                     said = time.monotonic()
                     self.look()
                     self.write()
-                    live.update(self.table()) if self.console.is_terminal else self.console.print(f"  {self._last(node)}", markup=False, highlight=False, soft_wrap=True)
+                    live.update(self.table()) if self.console.is_terminal else self.console.print(
+                        f"  {self._last(node)}", markup=False, highlight=False, soft_wrap=True
+                    )
         return code
 
     def _last(self, node: Node) -> str:
@@ -259,10 +321,21 @@ class Runner:
         """What a person looks at meanwhile."""
         found = self.summary()
         table = Table(box=None, pad_edge=False, show_header=False)
-        for name in ("done", "running", "running elsewhere", "queued", "failed", "stopped by a failure", "waiting", "to do"):
+        for name in (
+            "done",
+            "running",
+            "running elsewhere",
+            "queued",
+            "failed",
+            "stopped by a failure",
+            "waiting",
+            "to do",
+        ):
             if found.get(name):
                 table.add_row(name, str(found[name]))
-        table.add_row("time left", "unknown yet" if found["eta_seconds"] is None else duration(found["eta_seconds"]))
+        table.add_row(
+            "time left", "unknown yet" if found["eta_seconds"] is None else duration(found["eta_seconds"])
+        )
         if self.running:
             table.add_row("now", escape(self._last(self.running)))
         return table
@@ -281,27 +354,55 @@ class Quiet:
 def seconds(graph: Graph, node: Node) -> float | None:
     """What a finished node took, by the records: training and evaluation of the curve, or labelling; not the start of its processes."""
     if node.kind == "labels":
-        students = [found for after in graph.followers(node) for cell in after.cells[:1] if (found := graph.finished(cell))]
+        students = [
+            found
+            for after in graph.followers(node)
+            for cell in after.cells[:1]
+            if (found := graph.finished(cell))
+        ]
         return students[0]["measured"]["label_seconds"] if students else None
     found = [graph.finished(cell) for cell in node.cells]
-    return sum(r["measured"]["seconds"] - r["measured"]["label_seconds"] for r in found) if all(found) else None
+    return (
+        sum(r["measured"]["seconds"] - r["measured"]["label_seconds"] for r in found) if all(found) else None
+    )
 
 
 def pace(graph: Graph) -> Pace:
     """(seconds, images) of all finished nodes, by kind."""
-    return _sums((node.kind, took, node.images) for node in graph.nodes if (took := seconds(graph, node)) is not None)
+    return _sums(
+        (node.kind, took, node.images) for node in graph.nodes if (took := seconds(graph, node)) is not None
+    )
 
 
 def pace_of_others(graph: Graph) -> tuple[Pace, str | None]:
     """The same before any has finished, from records with the same network and image size: of the studies beside this one, else of results/; and what they are."""
     recipe = graph.nodes[0].recipe
     for folder in (graph.records.parent, Path(graph.file).resolve().parent.parent / "results" / "records"):
-        found = [r for file in sorted(folder.glob("*/*.json")) if (r := record.read(file)).get("schema") == record.SCHEMA and r["task"] == graph.program
-                 and all(r["settings"].get(name) == getattr(recipe, name) for name in NETWORK)]
+        found = [
+            r
+            for file in sorted(folder.glob("*/*.json"))
+            if (r := record.read(file)).get("schema") == record.SCHEMA
+            and r["task"] == graph.program
+            and all(r["settings"].get(name) == getattr(recipe, name) for name in NETWORK)
+        ]
         if found:
-            nodes = [("student" if r["round"] else "supervised", r["measured"]["seconds"] - r["measured"]["label_seconds"], r["images"]) for r in found]
-            nodes += [("labels", r["measured"]["label_seconds"], r["pseudo_labels"]["pool_images"]) for r in found if r["round"]]
-            return _sums(nodes), f"records of {folder}, on {', '.join(sorted({r['measured']['hardware']['device'] for r in found}))}"
+            nodes = [
+                (
+                    "student" if r["round"] else "supervised",
+                    r["measured"]["seconds"] - r["measured"]["label_seconds"],
+                    r["images"],
+                )
+                for r in found
+            ]
+            nodes += [
+                ("labels", r["measured"]["label_seconds"], r["pseudo_labels"]["pool_images"])
+                for r in found
+                if r["round"]
+            ]
+            return (
+                _sums(nodes),
+                f"records of {folder}, on {', '.join(sorted({r['measured']['hardware']['device'] for r in found}))}",
+            )
     return {}, None
 
 

@@ -47,28 +47,52 @@ class Slurm:
 class Launch:
     """What a job does: the node's command, on every host of the allocation."""
 
-    def __init__(self, command: list[str], options: int, log: Path, lock: Path, folder: str, save_seconds: int):
-        self.command, self.options, self.log, self.lock, self.folder, self.save_seconds = command, options, log, lock, folder, save_seconds
+    def __init__(
+        self, command: list[str], options: int, log: Path, lock: Path, folder: str, save_seconds: int
+    ):
+        self.command, self.options, self.log, self.lock, self.folder, self.save_seconds = (
+            command,
+            options,
+            log,
+            lock,
+            folder,
+            save_seconds,
+        )
         self.process: subprocess.Popen | None = None
         self.told = False
 
     def __call__(self) -> None:
         import submitit
+
         host = submitit.JobEnvironment()
         os.chdir(self.folder)
         signal.signal(signal.SIGTERM, self._note)
         command = list(self.command)
         if host.num_nodes > 1:
             port = 20000 + int(host.raw_job_id) % 20000
-            command[self.options:self.options] = ["--num_machines", str(host.num_nodes), "--machine_rank", str(host.node), "--main_process_ip", host.hostnames[0],
-                                                  "--main_process_port", str(port)]
+            command[self.options : self.options] = [
+                "--num_machines",
+                str(host.num_nodes),
+                "--machine_rank",
+                str(host.node),
+                "--main_process_ip",
+                host.hostnames[0],
+                "--main_process_port",
+                str(port),
+            ]
         with Lock(self.lock) as lock:
             while host.node == 0 and not lock.take():
                 time.sleep(5)  # another call runs this very cell: its record is found when it ends
-            self.process = start(command, self.log if host.node == 0 else self.log.with_suffix(f".{host.node}.log"))
-            while (code := self.process.poll()) is None:  # no wait(): its lock would be held when the signal comes
+            self.process = start(
+                command, self.log if host.node == 0 else self.log.with_suffix(f".{host.node}.log")
+            )
+            while (
+                code := self.process.poll()
+            ) is None:  # no wait(): its lock would be held when the signal comes
                 time.sleep(0.5)
-        while code and self.told:  # preempted without a warning: the training has saved, and Slurm is about to end and requeue this job
+        while (
+            code and self.told
+        ):  # preempted without a warning: the training has saved, and Slurm is about to end and requeue this job
             time.sleep(1)
         if code:
             raise RuntimeError(f"exit code {code}; see {self.log}")
@@ -79,10 +103,15 @@ class Launch:
     def checkpoint(self):
         """Called by submitit when the job is preempted or out of time: save, end, queue again."""
         import submitit
+
         if self.process is not None:
-            late = time.monotonic() + 0.8 * self.save_seconds  # then it hangs: what the last checkpoint has is all that can be had, and Slurm would end this job before it asks for another
+            late = (
+                time.monotonic() + 0.8 * self.save_seconds
+            )  # then it hangs: what the last checkpoint has is all that can be had, and Slurm would end this job before it asks for another
             stop(self.process, lambda: time.monotonic() > late)
-        return submitit.helpers.DelayedSubmission(Launch(self.command, self.options, self.log, self.lock, self.folder, self.save_seconds))
+        return submitit.helpers.DelayedSubmission(
+            Launch(self.command, self.options, self.log, self.lock, self.folder, self.save_seconds)
+        )
 
 
 def submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None]) -> int:
@@ -112,8 +141,14 @@ def queued(runner: Runner) -> tuple[dict[str, str], set[str]]:
     if not submitted or shutil.which("squeue") is None:
         return {}, set()
     active = active_jobs()
-    return ({node: "running" if active[job] == "RUNNING" else "queued" for node, job in submitted.items() if job in active},
-            {node for node, job in submitted.items() if job not in active})
+    return (
+        {
+            node: "running" if active[job] == "RUNNING" else "queued"
+            for node, job in submitted.items()
+            if job in active
+        },
+        {node for node, job in submitted.items() if job not in active},
+    )
 
 
 def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], None], submitit) -> int:
@@ -122,36 +157,78 @@ def _submit(graph: Graph, runner: Runner, slurm: Slurm, say: Callable[[str], Non
     todo = [node for node in graph.nodes if not graph.done(node) and node.id not in known]
     for node in todo:
         if node.id in before and (end := last_lines(runner.log(node), TAIL)):
-            say("\n".join([f"{node.title}: job {before[node.id]} ended without a result, and is submitted again; the end of {runner.log(node)}:", *(f"  | {line}" for line in end)]))
+            say(
+                "\n".join(
+                    [
+                        f"{node.title}: job {before[node.id]} ended without a result, and is submitted again; the end of {runner.log(node)}:",
+                        *(f"  | {line}" for line in end),
+                    ]
+                )
+            )
     executor = submitit.SlurmExecutor(folder=str(runner.folder / "jobs"), max_num_timeout=slurm.requeues)
     for nodes in stages(graph, todo, known):
-        parameters = dict(job_name=f"{graph.program}-{nodes[0].kind}", partition=slurm.partition, time=round(slurm.hours * 60), nodes=slurm.nodes, ntasks_per_node=1,
-                          cpus_per_task=slurm.cpus, gpus_per_node=slurm.gpus or None, mem=None if slurm.memory is None else f"{round(slurm.memory * 1024)}MB",
-                          array_parallelism=slurm.parallel, signal_delay_s=slurm.save_seconds,
-                          additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **dict(word.split("=", 1) if "=" in word else (word, True) for word in slurm.extra)})
-        if dependency := after([known[node.needs.id] for node in nodes if node.needs and node.needs.id in known and not graph.done(node.needs)]):
+        parameters = dict(
+            job_name=f"{graph.program}-{nodes[0].kind}",
+            partition=slurm.partition,
+            time=round(slurm.hours * 60),
+            nodes=slurm.nodes,
+            ntasks_per_node=1,
+            cpus_per_task=slurm.cpus,
+            gpus_per_node=slurm.gpus or None,
+            mem=None if slurm.memory is None else f"{round(slurm.memory * 1024)}MB",
+            array_parallelism=slurm.parallel,
+            signal_delay_s=slurm.save_seconds,
+            additional_parameters={
+                "requeue": True,
+                "kill-on-invalid-dep": "yes",
+                **dict(word.split("=", 1) if "=" in word else (word, True) for word in slurm.extra),
+            },
+        )
+        if dependency := after(
+            [
+                known[node.needs.id]
+                for node in nodes
+                if node.needs and node.needs.id in known and not graph.done(node.needs)
+            ]
+        ):
             parameters["additional_parameters"]["dependency"] = dependency
         executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
         launches = [_launch(graph, runner, node, slurm.save_seconds) for node in nodes]
         try:
             with executor.batch():
                 submitted = [executor.submit(launch) for launch in launches]
-        except (RuntimeError, subprocess.CalledProcessError) as error:  # submitit's own errors are RuntimeErrors
-            raise UserError(f"sbatch refused {len(launches)} {nodes[0].kind} jobs: {error}. Those before are queued; the same command submits the rest") from error
+        except (
+            RuntimeError,
+            subprocess.CalledProcessError,
+        ) as error:  # submitit's own errors are RuntimeErrors
+            raise UserError(
+                f"sbatch refused {len(launches)} {nodes[0].kind} jobs: {error}. Those before are queued; the same command submits the rest"
+            ) from error
         for node, job in zip(nodes, submitted, strict=True):
             known[node.id] = job.job_id
             say(f"{job.job_id}  {node.title}\n  {graph.printed(node)}")
-        write_json(runner.folder / "jobs.json", before | known)  # now, or an interruption would submit these twice
+        write_json(
+            runner.folder / "jobs.json", before | known
+        )  # now, or an interruption would submit these twice
     runner.queued, runner.lost = queued(runner)
     runner.write()
-    say(f"{len(todo)} jobs submitted, {len(known)} queued or running in all; squeue --me shows them, the same command with --dry-run how far the study is")
+    say(
+        f"{len(todo)} jobs submitted, {len(known)} queued or running in all; squeue --me shows them, the same command with --dry-run how far the study is"
+    )
     return 0
 
 
 def _launch(graph: Graph, runner: Runner, node: Node, save_seconds: int) -> Launch:
     command = graph.command(node)
     script = next(i for i, word in enumerate(command) if word.endswith(f"{graph.program}.py"))
-    return Launch(command, script, runner.log(node).absolute(), runner.lock(node).path.absolute(), os.getcwd(), save_seconds)
+    return Launch(
+        command,
+        script,
+        runner.log(node).absolute(),
+        runner.lock(node).path.absolute(),
+        os.getcwd(),
+        save_seconds,
+    )
 
 
 def stages(graph: Graph, todo: list[Node], known: dict[str, str]) -> list[list[Node]]:
@@ -177,7 +254,11 @@ def after(jobs: list[str]) -> str | None:
 
 def active_jobs() -> dict[str, str]:
     """State, by id, tasks of arrays one by one, of this user's jobs that are queued or running.  Raises UserError where squeue fails."""
-    done = subprocess.run(["squeue", "--noheader", "--array", "--format", "%i %T", "--user", str(os.getuid())], capture_output=True, text=True)
+    done = subprocess.run(
+        ["squeue", "--noheader", "--array", "--format", "%i %T", "--user", str(os.getuid())],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise UserError(f"squeue failed: {done.stderr.strip()}")
     return dict(line.split() for line in done.stdout.splitlines())

@@ -19,18 +19,49 @@ def ensure_processes() -> None:
     Raises UserError when the number cannot be found out.
     """
     alone = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "MASTER_ADDR" in os.environ
-    if not alone or any(name in os.environ for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")):
+    if not alone or any(
+        name in os.environ
+        for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    ):
         return
     asked = _asked(psutil.Process(os.getppid()).cmdline())
     if asked is None:
-        raise UserError("accelerate launch --cpu starts one process unless it goes through MPI (--mpirun_hostfile). "
-                        f"Start several with: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N {' '.join(sys.argv)}")
+        raise UserError(
+            "accelerate launch --cpu starts one process unless it goes through MPI (--mpirun_hostfile). "
+            f"Start several with: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N {' '.join(sys.argv)}"
+        )
     processes, machines = int(asked["num_processes"]), int(asked["num_machines"])
     if processes % machines:
-        raise UserError(f"--num_processes {processes} (of all machines together) does not divide over --num_machines {machines}")
+        raise UserError(
+            f"--num_processes {processes} (of all machines together) does not divide over --num_machines {machines}"
+        )
     address, port = os.environ.pop("MASTER_ADDR"), os.environ.pop("MASTER_PORT")
-    where = ["--standalone"] if machines == 1 else ["--nnodes", str(machines), "--node_rank", asked["machine_rank"], "--master_addr", address, "--master_port", port]
-    os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", *where, "--nproc_per_node", str(processes // machines), *sys.argv])
+    where = (
+        ["--standalone"]
+        if machines == 1
+        else [
+            "--nnodes",
+            str(machines),
+            "--node_rank",
+            asked["machine_rank"],
+            "--master_addr",
+            address,
+            "--master_port",
+            port,
+        ]
+    )
+    os.execv(
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            *where,
+            "--nproc_per_node",
+            str(processes // machines),
+            *sys.argv,
+        ],
+    )
 
 
 def _asked(command: list[str]) -> dict[str, str] | None:

@@ -26,7 +26,11 @@ class Lock:
             os.close(file)
             return False
         os.truncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+        os.pwrite(
+            file,
+            f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(),
+            0,
+        )
         self.file = file
         return True
 

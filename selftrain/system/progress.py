@@ -49,8 +49,17 @@ class Stage:
         self.first, self.began, self.said = done, time.perf_counter(), time.perf_counter()
         self.bar = None
         if console is not None and console.is_terminal:
-            self.bar = Progress(TextColumn("{task.description:<34}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-                                TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, refresh_per_second=4)
+            self.bar = Progress(
+                TextColumn("{task.description:<34}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+                refresh_per_second=4,
+            )
             self.task = self.bar.add_task(title, total=total, completed=done, note="")
 
     def __enter__(self) -> "Stage":
@@ -66,11 +75,18 @@ class Stage:
             return
         now = time.perf_counter()
         rate = images / max(now - self.began, 1e-9)
-        note = "  ".join([f"{k} {v:.4g}" for k, v in numbers.items()] + [f"{rate:.0f} images/s", f"{peak_memory():.1f} GiB"])
+        note = "  ".join(
+            [f"{k} {v:.4g}" for k, v in numbers.items()]
+            + [f"{rate:.0f} images/s", f"{peak_memory():.1f} GiB"]
+        )
         if self.bar:
             self.bar.start()  # not before there is something to show
             self.bar.update(self.task, completed=done, note=note)
         elif now - self.said >= LOG_EVERY or done == self.total:
             self.said = now
             left = (now - self.began) / max(1, done - self.first) * (self.total - done)
-            self.console.print(f"{self.title}: {self.unit} {done}/{self.total}  {note}  ETA {duration(left)}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{self.title}: {self.unit} {done}/{self.total}  {note}  ETA {duration(left)}",
+                highlight=False,
+                soft_wrap=True,
+            )

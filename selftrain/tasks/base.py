@@ -25,12 +25,20 @@ class BaseTask:
     def backbone_and_neck(self, levels: tuple[int, ...]) -> tuple[Backbone, nn.Module]:
         """Together: images -> maps of `levels`, (B, channels, H_l, W_l) each."""
         r = self.recipe
-        backbone = Backbone(r.backbone, tuple(level for level in levels if level <= 5), r.drop_path, r.bn_momentum)
+        backbone = Backbone(
+            r.backbone, tuple(level for level in levels if level <= 5), r.drop_path, r.bn_momentum
+        )
         if r.neck == "fpn":
-            return backbone, FPN(backbone.channels, r.channels, len(levels) - len(backbone.channels), r.bn_momentum)
+            return backbone, FPN(
+                backbone.channels, r.channels, len(levels) - len(backbone.channels), r.bn_momentum
+            )
         if levels != LEVELS:
-            raise UserError(f"--neck nasfpn has the levels {LEVELS[0]} to {LEVELS[-1]}, not {levels[0]} to {levels[-1]}; choose --min-level 3 --max-level 7, or --neck fpn")
-        return backbone, NASFPN(backbone.channels, r.channels, r.neck_repeats, r.neck_separable, r.bn_momentum)
+            raise UserError(
+                f"--neck nasfpn has the levels {LEVELS[0]} to {LEVELS[-1]}, not {levels[0]} to {levels[-1]}; choose --min-level 3 --max-level 7, or --neck fpn"
+            )
+        return backbone, NASFPN(
+            backbone.channels, r.channels, r.neck_repeats, r.neck_separable, r.bn_momentum
+        )
 
     def normalised(self, mean: tuple[float, ...]) -> Self:
         """The task for networks whose inputs are normalised by `mean`: what a picture is padded with becomes zero."""
@@ -40,7 +48,9 @@ class BaseTask:
 
     def policy(self) -> Policy:
         r = self.recipe
-        return build_policy(r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill)
+        return build_policy(
+            r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill
+        )
 
     def prepare(self, sample: Sample) -> tuple[Sample, float]:
         return fit(sample, self.recipe.image_size, self.fill)

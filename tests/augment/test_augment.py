@@ -21,7 +21,12 @@ def photo(height=60, width=80, seed=0):
 
 def street(height=96, width=128, seed=0):
     """A sample with two objects, a crowd to ignore and a class map."""
-    boxes = np.array([[.1, .2, .4, .7], [.5, .1, .9, .5], [.3, .6, .8, .95]]) * [width, height, width, height]
+    boxes = np.array([[0.1, 0.2, 0.4, 0.7], [0.5, 0.1, 0.9, 0.5], [0.3, 0.6, 0.8, 0.95]]) * [
+        width,
+        height,
+        width,
+        height,
+    ]
     mask = np.random.default_rng(seed).integers(0, 4, (height, width), np.uint8)
     return Sample(photo(height, width, seed), boxes, [3, 1, 2], [False, False, True], mask)
 
@@ -47,9 +52,13 @@ def extent(region):
 
 def same(a, b):
     """Byte for byte the same sample."""
-    return (a.image.tobytes() == b.image.tobytes() and a.boxes.tobytes() == b.boxes.tobytes()
-            and a.classes.tobytes() == b.classes.tobytes() and a.ignore.tobytes() == b.ignore.tobytes()
-            and (a.mask is b.mask is None or a.mask.tobytes() == b.mask.tobytes()))
+    return (
+        a.image.tobytes() == b.image.tobytes()
+        and a.boxes.tobytes() == b.boxes.tobytes()
+        and a.classes.tobytes() == b.classes.tobytes()
+        and a.ignore.tobytes() == b.ignore.tobytes()
+        and (a.mask is b.mask is None or a.mask.tobytes() == b.mask.tobytes())
+    )
 
 
 @st.composite
@@ -57,13 +66,20 @@ def scenes(draw):
     """A painted sample of any aspect with a box of at least 8 pixels anywhere in it."""
     height, width = draw(st.integers(30, 150)), draw(st.integers(30, 150))
     x1, y1 = draw(st.integers(0, width - 8)), draw(st.integers(0, height - 8))
-    return painted(height, width, (x1, y1, draw(st.integers(x1 + 8, width)), draw(st.integers(y1 + 8, height))))
+    return painted(
+        height, width, (x1, y1, draw(st.integers(x1 + 8, width)), draw(st.integers(y1 + 8, height)))
+    )
 
 
 # ---- boxes stay on their objects
 
-WARPS = [geometry.Rotate(30), geometry.ShearX(0.3), geometry.ShearY(0.3), geometry.TranslateX(100),
-         geometry.TranslateY(100)]
+WARPS = [
+    geometry.Rotate(30),
+    geometry.ShearX(0.3),
+    geometry.ShearY(0.3),
+    geometry.TranslateX(100),
+    geometry.TranslateY(100),
+]
 
 
 @settings(max_examples=60, deadline=None)
@@ -93,7 +109,9 @@ def test_box_image_and_mask_agree_after_flip_and_jitter(sample, size, seed, scal
     out = build_policy("S1", size, scale_range=scale_range)(sample, seed)
     seen = out.mask == 1
     bright = (out.image > 127).all(-1) & (out.mask != 255)
-    zoom = max(2.0, 2 * size / max(sample.image.shape[:2]))     # one source pixel, in target pixels, and some more
+    zoom = max(
+        2.0, 2 * size / max(sample.image.shape[:2])
+    )  # one source pixel, in target pixels, and some more
     if not len(out.boxes):
         assert not seen.any()
         return
@@ -121,7 +139,7 @@ def test_classes_and_ignore_flags_follow_their_boxes():
     boxes, ignore = [], [False, True, False, True, False, True]
     for i in range(6):
         x, y = 5 + 50 * (i % 3), 5 + 60 * (i // 3)
-        mask[y:y + 40, x:x + 40] = i + 1
+        mask[y : y + 40, x : x + 40] = i + 1
         boxes.append([x, y, x + 40, y + 40])
     sample, dropped = Sample(photo(120, 160), boxes, range(1, 7), ignore, mask), 0
     for policy in (build_policy(name, 97) for name in ("S1", "S4")):
@@ -133,7 +151,7 @@ def test_classes_and_ignore_flags_follow_their_boxes():
                 if min(x2 - x1, y2 - y1) > 6:
                     assert number in out.mask[y1:y2, x1:x2]
                 assert flag == ignore[number - 1]
-    assert dropped > 20      # the crop of a large jitter does lose boxes
+    assert dropped > 20  # the crop of a large jitter does lose boxes
 
 
 def test_a_box_moved_out_of_the_picture_is_dropped():
@@ -167,7 +185,14 @@ def test_a_quarter_turn_moves_every_pixel_to_its_place():
 
 def test_invalid_boxes_are_dropped_not_raised():
     """COCO train2017 has boxes of zero height, on which albumentations raises."""
-    boxes = [[5, 5, 20, 20], [30, 7, 40, 7], [9, 9, 9, 20], [40, 30, 20, 10], [np.nan, 0, 5, 5], [200, 0, 300, 9]]
+    boxes = [
+        [5, 5, 20, 20],
+        [30, 7, 40, 7],
+        [9, 9, 9, 20],
+        [40, 30, 20, 10],
+        [np.nan, 0, 5, 5],
+        [200, 0, 300, 9],
+    ]
     sample = Sample(photo(), boxes, range(6), [False] * 6)
     for policy in (build_policy(name, 64) for name in POLICIES):
         for seed in range(15):
@@ -190,18 +215,22 @@ def test_shifting_inside_boxes_touches_nothing_else():
     x1, y1, x2, y2 = sample.boxes[0].round().astype(int)
     shifted = 0
     for seed in range(40):
-        out = run(geometry.TranslateYInBoxes(72, box_p=3.0), sample, seed)  # 36 pixels at this size; in every box
+        out = run(
+            geometry.TranslateYInBoxes(72, box_p=3.0), sample, seed
+        )  # 36 pixels at this size; in every box
         assert np.allclose(out.boxes, sample.boxes, atol=1e-3)
         changed = (out.image != sample.image).any(-1)
         changed[y1:y2, x1:x2] = False
         third = sample.boxes[2]
-        changed[int(third[1]):int(np.ceil(third[3])), int(third[0]):int(np.ceil(third[2]))] = False
-        assert not changed.any()        # the second box is to be ignored
-        down = np.array_equal(out.image[y1 + 36:y1 + 100, x1:x2], sample.image[y1:y1 + 64, x1:x2])
+        changed[int(third[1]) : int(np.ceil(third[3])), int(third[0]) : int(np.ceil(third[2]))] = False
+        assert not changed.any()  # the second box is to be ignored
+        down = np.array_equal(out.image[y1 + 36 : y1 + 100, x1:x2], sample.image[y1 : y1 + 64, x1:x2])
         shifted += down
         if down:
-            assert (out.image[y1:y1 + 36, x1:x2] == 128).all() and (out.mask[y1:y1 + 36, x1:x2] == 255).all()
-    assert 8 <= shifted <= 32           # a fair coin decides up or down
+            assert (out.image[y1 : y1 + 36, x1:x2] == 128).all() and (
+                out.mask[y1 : y1 + 36, x1:x2] == 255
+            ).all()
+    assert 8 <= shifted <= 32  # a fair coin decides up or down
 
 
 def test_each_box_is_shifted_with_a_third_of_the_probability():
@@ -212,16 +241,24 @@ def test_each_box_is_shifted_with_a_third_of_the_probability():
         out = run(geometry.TranslateYInBoxes(8, box_p=0.6), sample, seed)
         moved = (out.image != sample.image).any(-1)
         changed += sum(moved[y1:y2, x1:x2].any() for x1, y1, x2, y2 in boxes)
-    assert abs(changed / (12 * 256) - 0.2) < 0.03    # four standard deviations
+    assert abs(changed / (12 * 256) - 0.2) < 0.03  # four standard deviations
 
 
 # ---- sizes
 
+
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 2, 33, 64]), st.sampled_from(POLICIES),
-       st.integers(0, 10**12))
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from([1, 2, 33, 64]),
+    st.sampled_from(POLICIES),
+    st.integers(0, 10**12),
+)
 def test_any_picture_becomes_exactly_size_by_size(height, width, size, name, seed):
-    sample = Sample(photo(height, width), [[0, 0, width, height]], [7], [False], np.ones((height, width), np.uint8))
+    sample = Sample(
+        photo(height, width), [[0, 0, width, height]], [7], [False], np.ones((height, width), np.uint8)
+    )
     out = build_policy(name, size)(sample, seed)
     assert out.image.shape == (size, size, 3) and out.image.dtype == np.uint8 and out.image.flags.c_contiguous
     assert out.mask.shape == (size, size) and out.mask.dtype == np.uint8
@@ -233,14 +270,22 @@ def test_no_boxes_stay_no_boxes():
     for policy in (build_policy(name, 50) for name in POLICIES):
         for seed in range(20):
             out = policy(Sample.unlabelled(photo()), seed)
-            assert out.boxes.shape == (0, 4) and out.classes.shape == out.ignore.shape == (0,) and out.mask is None
+            assert (
+                out.boxes.shape == (0, 4)
+                and out.classes.shape == out.ignore.shape == (0,)
+                and out.mask is None
+            )
 
 
 def test_padding_is_bottom_right_in_the_mean_colour():
     out = build_policy("S1", 100, scale_range=(0.5, 0.5))(street(60, 80), 0)
     inside = np.zeros((100, 100), bool)
     inside[:38, :50] = True
-    assert (out.image[~inside] == FILL).all() and (out.mask[~inside] == 255).all() and (out.mask[inside] < 4).all()
+    assert (
+        (out.image[~inside] == FILL).all()
+        and (out.mask[~inside] == 255).all()
+        and (out.mask[inside] < 4).all()
+    )
     other = build_policy("S1", 100, fill=(1, 2, 3), scale_range=(0.5, 0.5))(street(), 0)
     assert (other.image[99, 99] == (1, 2, 3)).all()
 
@@ -266,26 +311,42 @@ def test_shrinking_does_not_alias():
 
 # ---- pixel operations against PIL
 
+
 def against_pil(ours, theirs):
     """Largest difference in grey levels over pictures of several kinds and sizes."""
-    pictures = [photo(), photo(33, 47, 1), photo() // 3 + 70, np.full((20, 20, 3), 77, np.uint8),
-                np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8), photo(2, 9), photo(1, 1)]
-    return max(np.abs(ours(p).astype(int) - np.asarray(theirs(Image.fromarray(p))).astype(int)).max() for p in pictures)
+    pictures = [
+        photo(),
+        photo(33, 47, 1),
+        photo() // 3 + 70,
+        np.full((20, 20, 3), 77, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8),
+        photo(2, 9),
+        photo(1, 1),
+    ]
+    return max(
+        np.abs(ours(p).astype(int) - np.asarray(theirs(Image.fromarray(p))).astype(int)).max()
+        for p in pictures
+    )
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    (ops.autocontrast, ImageOps.autocontrast),
-    (ops.equalize, ImageOps.equalize),
-    (lambda p: A.InvertImg(p=1)(image=p)["image"], ImageOps.invert),
-    *[(lambda p, b=b: ops.posterize(p, b), lambda p, b=b: ImageOps.posterize(p, b)) for b in (1, 4, 8)],
-    *[(lambda p, t=t: ops.solarize(p, t), lambda p, t=t: ImageOps.solarize(p, t)) for t in (0, 100, 256)],
-])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ops.autocontrast, ImageOps.autocontrast),
+        (ops.equalize, ImageOps.equalize),
+        (lambda p: A.InvertImg(p=1)(image=p)["image"], ImageOps.invert),
+        *[(lambda p, b=b: ops.posterize(p, b), lambda p, b=b: ImageOps.posterize(p, b)) for b in (1, 4, 8)],
+        *[(lambda p, t=t: ops.solarize(p, t), lambda p, t=t: ImageOps.solarize(p, t)) for t in (0, 100, 256)],
+    ],
+)
 def test_table_operations_equal_pil_exactly(ours, theirs):
     assert against_pil(ours, theirs) == 0
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.1, 0.64, 1.0, 1.18, 1.9])
-@pytest.mark.parametrize(("name", "tolerance"), [("Brightness", 1), ("Contrast", 1), ("Color", 2), ("Sharpness", 2)])
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("Brightness", 1), ("Contrast", 1), ("Color", 2), ("Sharpness", 2)]
+)
 def test_enhancements_equal_pil_within_rounding(name, tolerance, factor):
     """PIL rounds the poorer picture before mixing and truncates after; here Color and Sharpness round once."""
     ours, theirs = getattr(ops, name.lower()), getattr(ImageEnhance, name)

@@ -67,14 +67,24 @@ def test_bad_image_files_are_found_and_quarantined(tmp_path, capsys):
     status, report = run(root, "--pool", root / "pool")
     assert status == 1
     faults = found(report)
-    assert [case.split(":")[0] for case in faults["train", "image files missing or damaged"]] == ["0.jpg", "1.jpg"]
+    assert [case.split(":")[0] for case in faults["train", "image files missing or damaged"]] == [
+        "0.jpg",
+        "1.jpg",
+    ]
     assert "no such file" in faults["train", "image files missing or damaged"][0]
     assert "truncated" in faults["train", "image files missing or damaged"][1]
-    assert [case.split(":")[0] for case in faults["pool", "image files missing or damaged"]] == ["0.jpg", "1.jpg"]
+    assert [case.split(":")[0] for case in faults["pool", "image files missing or damaged"]] == [
+        "0.jpg",
+        "1.jpg",
+    ]
     assert "24x32 pixels, its json says 32x24" in faults["val", "image sizes that disagree with the json"][0]
     assert len(faults) == 3
     assert [(q["part"], q["file"].rsplit("/", 1)[1]) for q in report["quarantine"]] == [
-        ("train", "0.jpg"), ("train", "1.jpg"), ("val", "2.jpg"), ("pool", "0.jpg"), ("pool", "1.jpg"),
+        ("train", "0.jpg"),
+        ("train", "1.jpg"),
+        ("val", "2.jpg"),
+        ("pool", "0.jpg"),
+        ("pool", "1.jpg"),
     ]
     assert "not ready for training" in capsys.readouterr().out
 
@@ -95,7 +105,9 @@ def test_every_fault_of_a_json_is_listed_at_once(tmp_path):
             {"iscrowd": 1},
         ]
         for n, values in enumerate(extra):
-            content["annotations"].append({"id": 100 + n, "image_id": 10, "category_id": 3, "bbox": [1, 2, 3, 4], **values})
+            content["annotations"].append(
+                {"id": 100 + n, "image_id": 10, "category_id": 3, "bbox": [1, 2, 3, 4], **values}
+            )
         content["images"] += [{"id": 10, "file_name": "2.jpg", "width": 32, "height": 24}]
         content["images"] += [{"id": 40, "file_name": "2.jpg", "width": 32, "height": 24}]
         content["images"] += [{"id": 50, "file_name": "1.jpg", "width": 0, "height": 24}]
@@ -114,7 +126,8 @@ def test_every_fault_of_a_json_is_listed_at_once(tmp_path):
     assert train["images without width or height"] == ["image 50"]
     assert train["files listed twice"] == ["1.jpg", "2.jpg"]
     assert [case.split(":")[0] for case in train["entries that do not fit COCO's form"]] == [
-        "annotations[9] (id 106)", "annotations[10] (id 107)",
+        "annotations[9] (id 106)",
+        "annotations[10] (id 107)",
     ]
     assert found(report, "note")["train", "crowd annotations"] == ["annotation 108"]
     assert len(found(report, "note")["train", "images without annotation"]) == 2
@@ -144,7 +157,10 @@ def test_parts_that_do_not_fit_each_other(tmp_path):
     assert found(report, "note")["train, pool", same] == ["train/0.jpg = pool/1.jpg"]
 
 
-@pytest.mark.parametrize("content", ["", '{"images": [', "[]", json.dumps(coco(annotations=[])), json.dumps(coco(0, annotations=[]))])
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"images": [', "[]", json.dumps(coco(annotations=[])), json.dumps(coco(0, annotations=[]))],
+)
 def test_unreadable_annotations_do_not_stop_the_rest(content, tmp_path):
     root = dataset(tmp_path)
     write(root / "annotations" / "instances_train2017.json", content)
@@ -162,7 +178,9 @@ def test_missing_parts_are_named_and_the_rest_still_checked(tmp_path, capsys):
         path.write_bytes(b"no picture")
     status, report = run(root, "--pool", root / "pool")
     assert status == 1 and set(found(report)) == {
-        ("val", "part missing"), ("pool", "image files missing or damaged"), ("train", "image files missing or damaged"),
+        ("val", "part missing"),
+        ("pool", "image files missing or damaged"),
+        ("train", "image files missing or damaged"),
     }
     assert "--val-json" in capsys.readouterr().out
     status, report = run(root, "--pool", root / "empty")

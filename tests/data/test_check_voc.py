@@ -28,7 +28,11 @@ def test_a_faultless_set_passes_whatever_folder_is_named(tmp_path, capsys):
         assert status == 0 and found(report) == {} and report["quarantine"] == []
         for part, count in (("train", 4), ("val", 2)):
             facts = report["parts"][part]
-            assert facts["images"] == count and facts["categories"] == 7 and facts["hash"] == read_voc(root, part).hash
+            assert (
+                facts["images"] == count
+                and facts["categories"] == 7
+                and facts["hash"] == read_voc(root, part).hash
+            )
             assert facts["ignored"] == pytest.approx(1 - 20 * 28 / (24 * 32))
         if folder == root:
             assert list(report["parts"]) == ["train", "val", "pool"]
@@ -61,10 +65,16 @@ def test_every_bad_file_is_found_and_quarantined(tmp_path, capsys):
     errors = found(report, "error")
     assert errors.pop(("train", "stems without a mask in SegmentationClass")) == [stem(0)]
     assert errors.pop(("train", "stems without a photo in JPEGImages")) == [stem(1)]
-    assert [case.split(":")[0] for case in errors.pop(("train", "image files missing or damaged"))] == [f"{stem(2)}.jpg"]
+    assert [case.split(":")[0] for case in errors.pop(("train", "image files missing or damaged"))] == [
+        f"{stem(2)}.jpg"
+    ]
     refused = errors.pop(("train", "masks damaged or not of class indices"))
     assert [case.split(":")[0] for case in refused] == [f"{stem(i)}.png" for i in (10, 11, 12, 15)]
-    for case, reason in zip(refused, ("truncated", "colour picture (RGB)", "index 7, but there are 7 classes", "16 bits"), strict=True):
+    for case, reason in zip(
+        refused,
+        ("truncated", "colour picture (RGB)", "index 7, but there are 7 classes", "16 bits"),
+        strict=True,
+    ):
         assert reason in case
     (case,) = errors.pop(("train", "photos whose mask is of another size"))
     assert f"{stem(13)}.jpg" in case and "32x24" in case and "24x32" in case and "EXIF" in case
@@ -79,7 +89,9 @@ def test_lists_that_overlap(tmp_path):
     root = dataset(tmp_path)
     listed(root, "trainaug", [0, 1, 2, 3])
     status, report = run(root)
-    assert status == 0 and found(report) == {} and report["parts"]["train_aug"]["images"] == 4  # the fine labels are of some of them
+    assert (
+        status == 0 and found(report) == {} and report["parts"]["train_aug"]["images"] == 4
+    )  # the fine labels are of some of them
     listed(root, "trainaug", [0, 1, 4])
     listed(root, "test", [5, 0])
     listed(root, "unlabeled", [3, 5])
@@ -91,7 +103,10 @@ def test_lists_that_overlap(tmp_path):
         ("val, test", both): [stem(5)],
         ("test, train_aug", both): [stem(0)],
     }
-    assert found(report, "warning") == {("val, unlabeled", both): [stem(5)], ("test, unlabeled", both): [stem(5)]}
+    assert found(report, "warning") == {
+        ("val, unlabeled", both): [stem(5)],
+        ("test, unlabeled", both): [stem(5)],
+    }
     assert found(report, "note")["train, unlabeled", both] == [stem(3)]
 
 
@@ -117,8 +132,14 @@ def test_a_file_of_the_fine_and_the_coarse_list_is_reported_once(tmp_path):
     (photos / f"{stem(1)}.jpg").write_bytes(b"x")
     listed(root, "train_aug", [10, 0, 1])
     status, report = run(root)
-    assert status == 1 and list(found(report, "error")) == [("train", "image files missing or damaged")] and len(report["quarantine"]) == 1
-    assert found(report, "warning") == {("train, train_aug", SAME): [f"train/{stem(0)}.jpg = train_aug/{stem(10)}.jpg"]}
+    assert (
+        status == 1
+        and list(found(report, "error")) == [("train", "image files missing or damaged")]
+        and len(report["quarantine"]) == 1
+    )
+    assert found(report, "warning") == {
+        ("train, train_aug", SAME): [f"train/{stem(0)}.jpg = train_aug/{stem(10)}.jpg"]
+    }
 
 
 @pytest.mark.parametrize(
@@ -135,7 +156,9 @@ def test_a_file_of_the_fine_and_the_coarse_list_is_reported_once(tmp_path):
 )
 def test_what_the_reader_refuses_is_never_ready(name, content, what, part, tmp_path, capsys):
     root = dataset(tmp_path)
-    (root / name).unlink() if content is None else (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (root / name).unlink() if content is None else (root / name).write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
     with pytest.raises(ValueError):
         read_voc(root, "train"), read_voc(root, "val")
     status, report = run(root)
@@ -156,19 +179,27 @@ def test_lists_of_unlabelled_photos(tmp_path):
     (root / "JPEGImages" / f"{stem(9)}.jpg").write_bytes(b"x")
     listed(root, "test", [5, 8])
     status, report = run(root)
-    assert {("unlabeled", "image files missing or damaged"), ("test", "stems without a mask in SegmentationClass")} <= set(found(report, "error"))
+    assert {
+        ("unlabeled", "image files missing or damaged"),
+        ("test", "stems without a mask in SegmentationClass"),
+    } <= set(found(report, "error"))
 
 
 def test_many_files_go_through_processes_in_order(tmp_path):
     root = dataset(tmp_path)
     for i in range(100, 230):
         add(root, i, label(2))
-        (root / "JPEGImages" / f"{stem(i)}.jpg").write_bytes(encoded(Image.new("RGB", (32, 24), (i, 0, 0))))  # all different
+        (root / "JPEGImages" / f"{stem(i)}.jpg").write_bytes(
+            encoded(Image.new("RGB", (32, 24), (i, 0, 0)))
+        )  # all different
     listed(root, "train", range(100, 230))
     (root / "SegmentationClass" / f"{stem(177)}.png").write_bytes(b"x")
     (root / "JPEGImages" / f"{stem(188)}.jpg").write_bytes(b"x")
     status, report = run(root, "--workers", 2)
-    assert status == 1 and [q["file"].rsplit("/", 1)[1] for q in report["quarantine"]] == [f"{stem(188)}.jpg", f"{stem(177)}.png"]
+    assert status == 1 and [q["file"].rsplit("/", 1)[1] for q in report["quarantine"]] == [
+        f"{stem(188)}.jpg",
+        f"{stem(177)}.png",
+    ]
 
 
 def test_two_devkits_below_one_folder_and_none(tmp_path, capsys):

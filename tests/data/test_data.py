@@ -21,15 +21,26 @@ MINI = Path(__file__).parents[2] / "../shared/data/coco-mini"
 
 def picture(width=32, height=24):
     y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 // (width - 1), y * 255 // (height - 1), (x + y) * 255 // (width + height - 2)], -1).astype(np.uint8)
+    return np.stack(
+        [x * 255 // (width - 1), y * 255 // (height - 1), (x + y) * 255 // (width + height - 2)], -1
+    ).astype(np.uint8)
 
 
 def coco(count=3, **changes):
     """A small valid COCO dictionary: image i (id 10 i + 10) is 32x24 and has one box."""
     content = {
-        "images": [{"id": 10 * i + 10, "file_name": f"{i}.jpg", "width": 32, "height": 24} for i in range(count)],
+        "images": [
+            {"id": 10 * i + 10, "file_name": f"{i}.jpg", "width": 32, "height": 24} for i in range(count)
+        ],
         "annotations": [
-            {"id": i + 1, "image_id": 10 * i + 10, "category_id": 7, "bbox": [2, 3, 10, 5], "area": 40.5, "iscrowd": 0}
+            {
+                "id": i + 1,
+                "image_id": 10 * i + 10,
+                "category_id": 7,
+                "bbox": [2, 3, 10, 5],
+                "area": 40.5,
+                "iscrowd": 0,
+            }
             for i in range(count)
         ],
         "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
@@ -222,16 +233,26 @@ def test_categories_are_numbered_by_id_and_checked(tmp_path):
     assert data.classes.tolist() == [1, 1, 1] and data.class_counts.tolist() == [0, 3]
     path = tmp_path / "labels.json"
     assert len(read_coco(path, tmp_path, classes=("dog", "cat"))) == 3
-    refuses(lambda: read_coco(path, tmp_path, classes=("cat", "dog")), path, "another order", "'dog'", "'cat'")
-    refuses(lambda: read_coco(path, tmp_path, classes=("dog", "cow")), path, "missing: cow", "not expected: cat")
+    refuses(
+        lambda: read_coco(path, tmp_path, classes=("cat", "dog")), path, "another order", "'dog'", "'cat'"
+    )
+    refuses(
+        lambda: read_coco(path, tmp_path, classes=("dog", "cow")), path, "missing: cow", "not expected: cat"
+    )
 
 
 def test_bad_boxes_are_dropped_or_clipped_and_counted(tmp_path):
     content = coco(2)
-    for n, box in enumerate([[5, 5, 0, 4], [5, 5, 3, -1], [40, 2, 5, 5], [-9, 2, 5, 5], [-2, -2, 100, 6], [0, 0, 32.01, 24]]):
+    for n, box in enumerate(
+        [[5, 5, 0, 4], [5, 5, 3, -1], [40, 2, 5, 5], [-9, 2, 5, 5], [-2, -2, 100, 6], [0, 0, 32.01, 24]]
+    ):
         content["annotations"].append({"id": 50 + n, "image_id": 20, "category_id": 3, "bbox": box})
     data = read(tmp_path, content)
-    assert data.dropped == {"zero-area boxes": 2, "outside boxes": 2, "clipped boxes": 1}  # 1/100 pixel is COCO's rounding
+    assert data.dropped == {
+        "zero-area boxes": 2,
+        "outside boxes": 2,
+        "clipped boxes": 1,
+    }  # 1/100 pixel is COCO's rounding
     assert data.labels(1)[0].tolist() == [[2, 3, 12, 8], [0, 0, 32, 4], [0, 0, 32, 24]]
     assert data.areas[-2:].tolist() == [128, 768]  # none given: that of the box
     assert data.listed.tolist() == [1, 7]
@@ -271,16 +292,25 @@ BROKEN = {
     "misspelt": ('{"images": [],\n "annotations" []}', "line 2, column 16"),
     "nan": (json.dumps(entry("annotations", bbox=[1, 2, float("nan"), 3])), "not finite"),
     "minus-infinity": (json.dumps(entry("annotations", bbox=[float("-inf"), 2, 2, 3])), "not finite"),
-    "too-large": (json.dumps(coco()).replace("40.5", "1e999", 1), "annotations[0] (id 1): Number out of range"),
+    "too-large": (
+        json.dumps(coco()).replace("40.5", "1e999", 1),
+        "annotations[0] (id 1): Number out of range",
+    ),
     "list": ([], "not COCO-like"),
     "other-keys": ({"data": []}, "not COCO-like"),
     "no-annotation-list": ({"images": coco()["images"], "categories": []}, "no annotations at all"),
     "no-annotations": (coco(annotations=[]), "no annotations at all"),
     "no-images": (coco(0), "no images at all"),
-    "box-of-three": (entry("annotations", bbox=[1, 2, 3]), "annotations[1] (id 2): Expected `array` of length 4 - at `bbox`"),
+    "box-of-three": (
+        entry("annotations", bbox=[1, 2, 3]),
+        "annotations[1] (id 2): Expected `array` of length 4 - at `bbox`",
+    ),
     "null-box": (entry("annotations", bbox=None), "annotations[1] (id 2)"),
-    "text-id": (entry("images", id="20"), "images[1] (id \"20\"): Expected `int`, got `str`"),
-    "no-file-name": (without("images", "file_name"), "images[1] (id 20): Object missing required field `file_name`"),
+    "text-id": (entry("images", id="20"), 'images[1] (id "20"): Expected `int`, got `str`'),
+    "no-file-name": (
+        without("images", "file_name"),
+        "images[1] (id 20): Object missing required field `file_name`",
+    ),
     "huge-id": (entry("images", id=2**70), "64 bits"),
     "unknown-category": (entry("annotations", category_id=8), "annotation 2 is for unknown category id 8"),
     "unknown-image": (entry("annotations", image_id=8), "annotation 2 is for unknown image id 8"),
@@ -308,7 +338,11 @@ def test_sample_decodes_and_refuses_another_size(tmp_path):
         Image.fromarray(picture(*shape)).save(data.path(i))
     sample = data.sample(1)
     np.testing.assert_array_equal(sample.image, read_image(data.path(1)))
-    assert sample.boxes.tolist() == [[2, 3, 12, 8]] and sample.classes.tolist() == [1] and sample.ignore.tolist() == [True]
+    assert (
+        sample.boxes.tolist() == [[2, 3, 12, 8]]
+        and sample.classes.tolist() == [1]
+        and sample.ignore.tolist() == [True]
+    )
     refuses(lambda: data.sample(2), data.path(2), "24x32", "32x24", "EXIF")
     data.path(0).unlink()
     refuses(lambda: data.sample(0), data.path(0), "no such file")
@@ -372,9 +406,16 @@ def test_arrays_are_flat_read_only_and_cross_processes(tmp_path):
 @pytest.mark.skipif(not MINI.is_dir(), reason="needs the photos in ../shared/data/coco-mini")
 def test_real_photos():
     layout = find_layout(MINI)
-    train, val = read_coco(layout.train_json, layout.train_images), read_coco(layout.val_json, layout.val_images)
+    train, val = (
+        read_coco(layout.train_json, layout.train_images),
+        read_coco(layout.val_json, layout.val_images),
+    )
     assert (len(train), len(val), len(train.class_names)) == (294, 310, 80) and len(train.boxes) == 2509
-    assert train.class_names == val.class_names and train.class_names[0] == "person" and train.category_ids[-1] == 90
+    assert (
+        train.class_names == val.class_names
+        and train.class_names[0] == "person"
+        and train.category_ids[-1] == 90
+    )
     for i in range(0, 294, 60):
         sample = train.sample(i)
         assert sample.image.shape[:2] == tuple(train.sizes[i][::-1])

@@ -23,7 +23,12 @@ class Squares:
 
     def sample(self, i):
         rng = np.random.default_rng(i)
-        return Sample(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8), np.array([[2, 2, 12, 14]], np.float32), np.array([i]), np.array([False]))
+        return Sample(
+            rng.integers(0, 256, (20, 20, 3), dtype=np.uint8),
+            np.array([[2, 2, 12, 14]], np.float32),
+            np.array([i]),
+            np.array([False]),
+        )
 
 
 def collate(samples):
@@ -35,7 +40,9 @@ def stream(name="human", batch=4, seed=0):
 
 
 def batches(first, last, workers, share):
-    return [(b["images"], b["names"]) for b in loader(TrainBatches(share, collate), range(first, last), workers)]
+    return [
+        (b["images"], b["names"]) for b in loader(TrainBatches(share, collate), range(first, last), workers)
+    ]
 
 
 def test_workers_and_restarts_do_not_change_a_batch():
@@ -50,7 +57,12 @@ def test_processes_and_micro_batches_divide_the_same_global_batch():
         for step in range(3):
             names, images = Counter(), []
             for rank in range(world):
-                part = batches(step * accumulate, (step + 1) * accumulate, 0, Share([stream(), stream("pseudo", 8)], rank, world, accumulate))
+                part = batches(
+                    step * accumulate,
+                    (step + 1) * accumulate,
+                    0,
+                    Share([stream(), stream("pseudo", 8)], rank, world, accumulate),
+                )
                 for image, name in part:
                     names.update(name)
                     images += [i.numpy().tobytes() for i in image]
@@ -76,5 +88,9 @@ def test_every_epoch_shows_every_photo_once(batch, seed):
 
 
 def test_streams_and_seeds_have_orders_of_their_own():
-    orders = {(name, seed): tuple(Stream(name, Squares(), 12, None, seed).index(0, p) for p in range(12)) for name in ("human", "pseudo") for seed in (0, 1)}
+    orders = {
+        (name, seed): tuple(Stream(name, Squares(), 12, None, seed).index(0, p) for p in range(12))
+        for name in ("human", "pseudo")
+        for seed in (0, 1)
+    }
     assert len(set(orders.values())) == 4

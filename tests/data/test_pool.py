@@ -40,17 +40,31 @@ def folder(root, *parts):
 def test_layout_of_coco_of_any_year_and_of_a_generated_set(tmp_path):
     root = folder(tmp_path / "a", "train2017", "val2017")
     layout = find_layout(root)
-    assert layout.train_json == root / "annotations" / "instances_train2017.json" and layout.val_images == root / "val2017"
+    assert (
+        layout.train_json == root / "annotations" / "instances_train2017.json"
+        and layout.val_images == root / "val2017"
+    )
     assert layout.test_json is None and layout.test_images is None
     layout = find_layout(folder(tmp_path / "b", "train", "val", "test2030"))
     assert layout.train_images.name == "train" and layout.test_images.name == "test2030"
 
 
 def test_layout_missing_shows_the_tree_and_the_options(tmp_path):
-    refuses(lambda: find_layout(tmp_path / "gone"), "gone: no such folder", "instances_train2017.json", "--train-json")
+    refuses(
+        lambda: find_layout(tmp_path / "gone"),
+        "gone: no such folder",
+        "instances_train2017.json",
+        "--train-json",
+    )
     (tmp_path / "pictures").mkdir()
     write(tmp_path / "annotations" / "captions_train2017.json", {})
-    message = refuses(lambda: find_layout(tmp_path), "instances_train*.json", "--train-json", "Expected:", "  train2017/*.jpg")
+    message = refuses(
+        lambda: find_layout(tmp_path),
+        "instances_train*.json",
+        "--train-json",
+        "Expected:",
+        "  train2017/*.jpg",
+    )
     assert "    captions_train2017.json" in message and "  pictures/" in message
     root = folder(tmp_path / "set", "train2017", "val2017")
     (root / "val2017").rmdir()
@@ -62,9 +76,15 @@ def test_layout_options_replace_what_is_found(tmp_path):
     refuses(lambda: find_layout(root), "instances_train2014.json, instances_train2017.json", "--train-json")
     layout = find_layout(root, train_json=root / "annotations/instances_train2014.json", val_images=tmp_path)
     assert layout.train_images.name == "train2014" and layout.val_images == tmp_path
-    assert find_layout(root, train_json="annotations/instances_train2014.json").train_json == layout.train_json  # below root
+    assert (
+        find_layout(root, train_json="annotations/instances_train2014.json").train_json == layout.train_json
+    )  # below root
     refuses(lambda: find_layout(root, train_json=tmp_path / "gone.json"), "--train-json", "gone.json")
-    refuses(lambda: find_layout(root, train_json=layout.train_json, val_images=tmp_path / "gone"), "--val-images", "gone")
+    refuses(
+        lambda: find_layout(root, train_json=layout.train_json, val_images=tmp_path / "gone"),
+        "--val-images",
+        "gone",
+    )
 
 
 # Pools --------------------------------------------------------------------------------------------------------------------------
@@ -78,7 +98,11 @@ def test_pool_is_recursive_sorted_and_holds_each_file_once(tmp_path):
     os.symlink(photos / "b.JPG", photos / "link.jpg")
     os.symlink(photos, photos / "a" / "loop")
     pool = read_pool([photos, photos / "a"])
-    assert pool.names.tolist() == [b"a/c.webp", b"a/z.png", b"b.JPG"] and pool.folder == photos and pool.hidden is None
+    assert (
+        pool.names.tolist() == [b"a/c.webp", b"a/z.png", b"b.JPG"]
+        and pool.folder == photos
+        and pool.hidden is None
+    )
     assert pool.sizes.tolist() == [pool.path(i).stat().st_size for i in range(3)]
     sample = pool.sample(1)
     assert sample.image.shape == (24, 32, 3) and sample.boxes.shape == (0, 4)
@@ -204,7 +228,14 @@ def test_fraction_file_round_trip_and_edits(tmp_path):
     assert back.ids.tolist() == [10, 30] and (back.fraction, back.seed, back.dataset_hash) == (0.5, 3, "abcd")
     assert back.hash == written.hash and len(back.hash) == 16
     content = json.loads(path.read_text())
-    for change in ({"image_ids": [10, 31]}, {"image_ids": [10]}, {"seed": 4}, {"dataset": "abce"}, {"fraction": 0.4}, {"count": 3}):
+    for change in (
+        {"image_ids": [10, 31]},
+        {"image_ids": [10]},
+        {"seed": 4},
+        {"dataset": "abce"},
+        {"fraction": 0.4},
+        {"count": 3},
+    ):
         write(path, {**content, **change})
         refuses(lambda: read_fraction(path), path, "edited")
     for broken in ("{", "[]", {"image_ids": ["x"]}, {**content, "image_ids": [2**80]}):
@@ -220,7 +251,9 @@ def test_unbiased_teacher_counts_positions_among_images_with_objects(tmp_path):
     del content["annotations"][3]  # image 40: nothing
     content["annotations"][1]["bbox"] = [1, 1, 5, 0]  # image 20: dropped here, but listed there
     data = read(tmp_path, content)
-    path = write(tmp_path / "COCO_supervision.txt", {"50.0": {"1": [3, 0], "2": [0, 4], "3": [1]}, "0.1": {"1": []}})
+    path = write(
+        tmp_path / "COCO_supervision.txt", {"50.0": {"1": [3, 0], "2": [0, 4], "3": [1]}, "0.1": {"1": []}}
+    )
     assert import_unbiased_teacher(path, data, 50, 1).tolist() == [20, 60]  # of 20, 30, 50, 60
     refuses(lambda: import_unbiased_teacher(path, data, 50.0, 2), path, "other images")
     refuses(lambda: import_unbiased_teacher(path, data, 50.0, 3), path, "expected 2 positions below 4")

@@ -62,7 +62,9 @@ def add(root, i, mask=None, folder="SegmentationClass"):
 
 
 def listed(root, name, numbers):
-    return write(root / "ImageSets" / "Segmentation" / f"{name}.txt", "".join(f"{stem(i)}\n" for i in numbers))
+    return write(
+        root / "ImageSets" / "Segmentation" / f"{name}.txt", "".join(f"{stem(i)}\n" for i in numbers)
+    )
 
 
 def voc(folder):
@@ -82,7 +84,14 @@ def test_the_devkit_is_found_from_three_levels(tmp_path):
     root = voc(tmp_path)
     assert find_voc(root) == find_voc(root.parent) == find_voc(tmp_path) == root
     for wrong in (root / "JPEGImages", tmp_path / "gone"):
-        refuses(lambda: find_voc(wrong), wrong, "Expected:", "ImageSets/Segmentation/{train,val}.txt", f"Found in {wrong}", "SegmentationClassAug")
+        refuses(
+            lambda: find_voc(wrong),
+            wrong,
+            "Expected:",
+            "ImageSets/Segmentation/{train,val}.txt",
+            f"Found in {wrong}",
+            "SegmentationClassAug",
+        )
     assert f"  {stem(0)}.jpg" in refuses(lambda: find_voc(root / "JPEGImages"))
     (root.parent / "VOC2007" / "ImageSets" / "Segmentation").mkdir(parents=True)
     refuses(lambda: find_voc(tmp_path), tmp_path, "VOCdevkit/VOC2007, VOCdevkit/VOC2012")
@@ -92,7 +101,12 @@ def test_the_devkit_is_found_from_three_levels(tmp_path):
 def test_a_list_is_read_with_its_photos_and_masks(tmp_path):
     root = voc(tmp_path)
     data = read_voc(tmp_path, "train")
-    assert isinstance(data, Labelled) and data.class_names == VOC_CLASSES and len(data) == 4 and len(data.hash) == 16
+    assert (
+        isinstance(data, Labelled)
+        and data.class_names == VOC_CLASSES
+        and len(data) == 4
+        and len(data.hash) == 16
+    )
     assert data.image_ids.tolist() == [stem(i) for i in range(4)] and data.image_ids.dtype.kind == "U"
     assert not data.image_ids.flags["WRITEABLE"] and not data.mask_names.flags["WRITEABLE"]
     sample = data.sample(2)
@@ -101,7 +115,9 @@ def test_a_list_is_read_with_its_photos_and_masks(tmp_path):
     np.testing.assert_array_equal(data.mask(2), label(2))
     assert sample.boxes.shape == (0, 4) and data.mask_path(2) == root / "SegmentationClass" / f"{stem(2)}.png"
     assert len(read_voc(root, "val", classes=VOC_CLASSES)) == 2
-    message = refuses(lambda: read_voc(root, "val", classes=("background", "cow")), root, "not expected: aeroplane")
+    message = refuses(
+        lambda: read_voc(root, "val", classes=("background", "cow")), root, "not expected: aeroplane"
+    )
     assert "21 classes are not the 2 expected" in message
     refuses(lambda: read_voc(root, "test"), root, "no ImageSets/Segmentation/test.txt", "train.txt, val.txt")
     with pytest.raises(ValueError, match="trainval"):
@@ -133,7 +149,9 @@ def test_coarse_labels_are_taken_where_there_are_any(tmp_path):
     data = read_voc(root, "train_aug")
     for i, mask in enumerate((label(0), coarse, coarse)):
         np.testing.assert_array_equal(data.sample(i).mask, mask)
-    np.testing.assert_array_equal(read_voc(root, "train").mask(1), label(1))  # the fine labels stay the fine ones
+    np.testing.assert_array_equal(
+        read_voc(root, "train").mask(1), label(1)
+    )  # the fine labels stay the fine ones
     path.rename(path.with_name("train_aug.txt"))
     assert read_voc(root, "train_aug").hash == data.hash
 
@@ -143,15 +161,27 @@ def test_a_listed_stem_without_photo_or_mask_is_refused_by_name(tmp_path):
     for folder, suffix, what in (("SegmentationClass", "png", "mask"), ("JPEGImages", "jpg", "photo")):
         for i in (1, 3):
             (root / folder / f"{stem(i)}.{suffix}").unlink()
-        refuses(lambda: read_voc(root, "train"), root / folder, f"no {what} of {stem(1)}", "train.txt", "2 of its 4 have none")
+        refuses(
+            lambda: read_voc(root, "train"),
+            root / folder,
+            f"no {what} of {stem(1)}",
+            "train.txt",
+            "2 of its 4 have none",
+        )
     assert len(read_voc(root, "val")) == 2
     write(root / "JPEGImages" / f"{stem(4)}.png", "x")
-    refuses(lambda: read_voc(root, "val"), root / "JPEGImages", f"{stem(4)}.jpg", f"{stem(4)}.png", "one stem")
+    refuses(
+        lambda: read_voc(root, "val"), root / "JPEGImages", f"{stem(4)}.jpg", f"{stem(4)}.png", "one stem"
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "lists no image"), ("\n \n", "lists no image"), (f"{stem(1)}\n{stem(0)}\n{stem(1)}.jpg", f"{stem(1)} more than once")],
+    [
+        ("", "lists no image"),
+        ("\n \n", "lists no image"),
+        (f"{stem(1)}\n{stem(0)}\n{stem(1)}.jpg", f"{stem(1)} more than once"),
+    ],
 )
 def test_broken_lists_are_refused_by_name(content, message, tmp_path):
     root = voc(tmp_path)
@@ -164,7 +194,9 @@ def test_broken_lists_are_refused_by_name(content, message, tmp_path):
 
 def test_a_test_list_may_be_without_masks_but_not_in_part(tmp_path):
     root = voc(tmp_path)
-    assert has_labels(tmp_path, "train") and not has_labels(root, "test") and not has_labels(root, "train_aug")
+    assert (
+        has_labels(tmp_path, "train") and not has_labels(root, "test") and not has_labels(root, "train_aug")
+    )
     listed(root, "test", [4, 20, 21])
     (root / "SegmentationClass" / f"{stem(4)}.png").unlink()
     assert not has_labels(root, "test")
@@ -199,7 +231,12 @@ def test_class_names_come_from_the_folder_or_beside_it(tmp_path):
 def test_the_hash_tells_labels_names_and_choices_apart(tmp_path):
     root = voc(tmp_path)
     data = read_voc(root, "train")
-    hashes = {data.hash, read_voc(root, "val").hash, data.subset([stem(1)]).hash, data.subset([stem(1), stem(2)]).hash}
+    hashes = {
+        data.hash,
+        read_voc(root, "val").hash,
+        data.subset([stem(1)]).hash,
+        data.subset([stem(1), stem(2)]).hash,
+    }
     assert data.subset([stem(2), stem(1)]).hash in hashes and len(hashes) == 4
     write(root / "classes.txt", "\n".join(VOC_CLASSES[:-1] + ("screen",)))
     hashes.add(read_voc(root, "train").hash)
@@ -212,10 +249,16 @@ def test_subset_keeps_order_masks_and_refuses_unknown_stems(tmp_path):
     root = voc(tmp_path)
     data = read_voc(root, "train")
     part = data.subset(np.array([stem(3), stem(1)]))
-    assert part.image_ids.tolist() == [stem(1), stem(3)] and part.mask_path(1) == data.mask_path(3) and part.path(0) == data.path(1)
+    assert (
+        part.image_ids.tolist() == [stem(1), stem(3)]
+        and part.mask_path(1) == data.mask_path(3)
+        and part.path(0) == data.path(1)
+    )
     np.testing.assert_array_equal(part.mask(1), label(3))
     assert data.subset(data.image_ids) is data
-    refuses(lambda: data.subset([stem(1), stem(1) + "0"]), data.folder, f"no image with id {stem(1)}0 (1 of 2")  # not cut to the known stem
+    refuses(
+        lambda: data.subset([stem(1), stem(1) + "0"]), data.folder, f"no image with id {stem(1)}0 (1 of 2"
+    )  # not cut to the known stem
     refuses(lambda: data.subset([7]), data.folder, "no image with id 7")
     refuses(lambda: data.subset([]), "without any image")
 
@@ -247,7 +290,10 @@ def test_pixels_are_counted_by_class_and_missing_classes_named(tmp_path):
 def test_published_lists_are_imported_and_foreign_ones_refused(tmp_path):
     root = voc(tmp_path)
     data = read_voc(root, "train")
-    path = write(tmp_path / "1_2" / "labeled.txt", f"JPEGImages/{stem(3)}.jpg SegmentationClass/{stem(3)}.png\n{stem(0)}\n")
+    path = write(
+        tmp_path / "1_2" / "labeled.txt",
+        f"JPEGImages/{stem(3)}.jpg SegmentationClass/{stem(3)}.png\n{stem(0)}\n",
+    )
     ids = import_ids(path, data)
     assert ids.tolist() == [stem(0), stem(3)] and ids.dtype.kind == "U"
     assert data.subset(ids).image_ids.tolist() == ids.tolist()
@@ -264,8 +310,16 @@ def bare(stems):
     return VocDataset(Path("data"), Path("data"), names, names, np.array(stems), VOC_CLASSES, "ab")
 
 
-stems = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0/\n", exclude_categories=["Cs"]), min_size=1, max_size=12),
-                 min_size=1, max_size=80, unique=True)
+stems = st.lists(
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="\0/\n", exclude_categories=["Cs"]),
+        min_size=1,
+        max_size=12,
+    ),
+    min_size=1,
+    max_size=80,
+    unique=True,
+)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -280,10 +334,18 @@ def test_fractions_of_stems_are_nested_repeatable_and_independent_of_order(names
     assert len(inner) == round(small * len(names)) and inner.tolist() == sorted(inner.tolist())
     assert set(inner.tolist()) <= set(outer.tolist()) <= set(names)
     np.testing.assert_array_equal(fraction_ids(bare(random.sample(names, len(names))), small, seed), inner)
-    np.testing.assert_array_equal(data.subset(inner).image_ids, [name for name in names if name in set(inner.tolist())])
+    np.testing.assert_array_equal(
+        data.subset(inner).image_ids, [name for name in names if name in set(inner.tolist())]
+    )
 
 
-PUBLISHED = ["2007_000032", "2007_000212", "2007_000397", "2007_000540", "2007_000593"]  # were these to change, lists could not be made again
+PUBLISHED = [
+    "2007_000032",
+    "2007_000212",
+    "2007_000397",
+    "2007_000540",
+    "2007_000593",
+]  # were these to change, lists could not be made again
 
 
 def test_fractions_of_stems_stay_the_published_ones():
@@ -294,10 +356,20 @@ def test_fraction_file_of_stems_round_trip_and_edits(tmp_path):
     path = tmp_path / "fraction.json"
     written = write_fraction(path, np.array([stem(3), stem(1)]), "abcd", 0.5, 3)
     back = read_fraction(path)
-    assert back.ids.tolist() == [stem(1), stem(3)] and back.ids.dtype.kind == "U" and back.hash == written.hash
-    assert write_fraction(tmp_path / "other.json", np.array([stem(1), stem(4)]), "abcd", 0.5, 3).hash != written.hash
+    assert (
+        back.ids.tolist() == [stem(1), stem(3)] and back.ids.dtype.kind == "U" and back.hash == written.hash
+    )
+    assert (
+        write_fraction(tmp_path / "other.json", np.array([stem(1), stem(4)]), "abcd", 0.5, 3).hash
+        != written.hash
+    )
     content = json.loads(path.read_text())
-    for change in ({"image_ids": [stem(1), stem(4)]}, {"image_ids": [stem(1)]}, {"seed": 4}, {"image_ids": [1, 3]}):
+    for change in (
+        {"image_ids": [stem(1), stem(4)]},
+        {"image_ids": [stem(1)]},
+        {"seed": 4},
+        {"image_ids": [1, 3]},
+    ):
         write(path, {**content, **change})
         refuses(lambda: read_fraction(path), path, "edited")
     for ids in (["x", 3], stem(1), {stem(1): 0}):
@@ -313,7 +385,11 @@ def test_pools_hide_the_masks(tmp_path):
     np.testing.assert_array_equal(pool.hidden.mask(1), label(3))
     refuses(lambda: rest_pool(data, data.image_ids), "none is left", "--unlabeled")
     whole = listed_pool(data)
-    assert len(whole) == 4 and whole.hidden is data and whole.sizes.tolist() == [data.path(i).stat().st_size for i in range(4)]
+    assert (
+        len(whole) == 4
+        and whole.hidden is data
+        and whole.sizes.tolist() == [data.path(i).stat().st_size for i in range(4)]
+    )
     assert whole.hash != pool.hash and listed_pool(pool.hidden).hash == pool.hash
     data.path(1).unlink()
     refuses(lambda: listed_pool(data), data.path(1), "no such file")
@@ -321,7 +397,9 @@ def test_pools_hide_the_masks(tmp_path):
 
 # The generated set --------------------------------------------------------------------------------------------------------------
 
-SMALL = Shapes(train=12, val=4, test=3, unlabeled=60, image_size=33)  # two tasks, so two processes share the work
+SMALL = Shapes(
+    train=12, val=4, test=3, unlabeled=60, image_size=33
+)  # two tasks, so two processes share the work
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +408,11 @@ def written(tmp_path_factory):
 
 
 def files(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_generated_masks_are_those_drawn_and_photos_those_of_the_coco_layout(written, tmp_path):
@@ -347,7 +429,11 @@ def test_generated_masks_are_those_drawn_and_photos_those_of_the_coco_layout(wri
                 expected += (k + 1) * mask  # masks do not overlap
             np.testing.assert_array_equal(data.mask(i), expected)
             assert ours[f"JPEGImages/{split}_{i + 1:06d}.jpg"] == theirs[f"{split}2017/{i + 1:012d}.jpg"]
-    assert sum(name.startswith("JPEGImages") for name in ours) == 79 == sum(name.endswith(".jpg") for name in theirs)
+    assert (
+        sum(name.startswith("JPEGImages") for name in ours)
+        == 79
+        == sum(name.endswith(".jpg") for name in theirs)
+    )
 
 
 def test_same_files_whatever_the_number_of_processes(written, tmp_path):
@@ -359,14 +445,22 @@ def test_the_other_layout_is_another_set_and_the_users_files_are_left_alone(tmp_
     root = generate(tmp_path / "set", spec, workers=1)
     assert "layout" not in json.loads((root / shapes.MARK).read_text())
     generate(root, spec, workers=1, layout="voc")
-    assert sorted(path.name for path in root.iterdir()) == ["VOC2012", shapes.MARK] and len(read_voc(root, "train")) == 2
+    assert (
+        sorted(path.name for path in root.iterdir()) == ["VOC2012", shapes.MARK]
+        and len(read_voc(root, "train")) == 2
+    )
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     generate(root, spec, workers=1, layout="voc")
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before  # whole: left as it is
     (root / "VOC2012" / "classes.txt").unlink()
     generate(root, spec, workers=1, layout="voc")
     assert read_voc(root, "train").class_names[0] == "background"  # not whole: made anew
-    for mine in ("VOC2012/SegmentationClassAug", "VOC2012/ImageSets/Segmentation/trainaug.txt", "VOC2012/ImageSets/Main", "notes"):
+    for mine in (
+        "VOC2012/SegmentationClassAug",
+        "VOC2012/ImageSets/Segmentation/trainaug.txt",
+        "VOC2012/ImageSets/Main",
+        "notes",
+    ):
         (root / mine).mkdir()
         for layout in ("coco", "voc"):
             with pytest.raises(FileExistsError, match=f"set.*{mine}"):
@@ -384,7 +478,11 @@ def test_the_other_layout_is_another_set_and_the_users_files_are_left_alone(tmp_
 @pytest.mark.skipif(not (SHARED / "voc-mini").is_dir(), reason="needs the photos in ../shared/data/voc-mini")
 def test_real_photos_with_vocs_classes():
     train, val = read_voc(SHARED / "voc-mini", "train"), read_voc(SHARED / "voc-mini" / "VOCdevkit", "val")
-    assert (len(train), len(val)) == (266, 284) and train.class_names == VOC_CLASSES and not has_labels(SHARED / "voc-mini", "test")
+    assert (
+        (len(train), len(val)) == (266, 284)
+        and train.class_names == VOC_CLASSES
+        and not has_labels(SHARED / "voc-mini", "test")
+    )
     assert missing_classes(train, train.image_ids) == []
     for i in range(0, 266, 40):
         sample = train.sample(i)

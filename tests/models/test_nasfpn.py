@@ -37,7 +37,10 @@ def neck(repeats: int = 2, separable: bool = False) -> NASFPN:
 
 def features(height: int, width: int, batch: int = 2) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(batch, c, -(-height // 2**level), -(-width // 2**level), generator=generator) for c, level in zip(CHANNELS, (3, 4, 5))]
+    return [
+        torch.randn(batch, c, -(-height // 2**level), -(-width // 2**level), generator=generator)
+        for c, level in zip(CHANNELS, (3, 4, 5))
+    ]
 
 
 # ---- the cell, once more and slowly -------------------------------------------------------------------------------------------
@@ -51,7 +54,7 @@ def slow_pool(x: np.ndarray, k: int) -> np.ndarray:
     for i in range(out[0]):
         for j in range(out[1]):
             top, left = i * k - before[0], j * k - before[1]
-            result[..., i, j] = x[..., max(top, 0):top + k, max(left, 0):left + k].max((-2, -1))
+            result[..., i, j] = x[..., max(top, 0) : top + k, max(left, 0) : left + k].max((-2, -1))
     return result
 
 
@@ -75,7 +78,9 @@ def convolved(block: nn.Sequential, x: Tensor) -> Tensor:
     x = x.clamp(min=0)
     for conv in convs:
         assert conv.bias is None
-        x = nn.functional.conv2d(x, conv.weight, padding=conv.weight.shape[-1] // 2, groups=C if conv.weight.shape[1] == 1 else 1)
+        x = nn.functional.conv2d(
+            x, conv.weight, padding=conv.weight.shape[-1] // 2, groups=C if conv.weight.shape[1] == 1 else 1
+        )
     scale = norm.weight / (norm.running_var + 1e-3).sqrt()
     return x * scale[:, None, None] + (norm.bias - norm.running_mean * scale)[:, None, None]
 
@@ -99,22 +104,30 @@ def slow_cell(cell: Cell, p3: Tensor, p4: Tensor, p5: Tensor, p6: Tensor, p7: Te
 def test_the_cell_is_that_of_the_table(height, width, separable):
     module = neck(separable=separable)
     given_maps = features(height, width)
-    levels = [norm(nn.functional.conv2d(x, conv.weight)) for x, (conv, norm) in zip(given_maps, module.projections, strict=True)]
+    levels = [
+        norm(nn.functional.conv2d(x, conv.weight))
+        for x, (conv, norm) in zip(given_maps, module.projections, strict=True)
+    ]
     levels += [pool(levels[2], 2)]
     levels += [pool(levels[3], 2)]
     for cell in module.cells:
         levels = slow_cell(cell, *levels)
     found = module(given_maps)
-    assert [tuple(x.shape) for x in found] == [(2, C, math.ceil(height / 2**n), math.ceil(width / 2**n)) for n in (3, 4, 5, 6, 7)]
+    assert [tuple(x.shape) for x in found] == [
+        (2, C, math.ceil(height / 2**n), math.ceil(width / 2**n)) for n in (3, 4, 5, 6, 7)
+    ]
     for mine, theirs in zip(found, levels, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("level, reached", [(3, {3, 4, 5, 6, 7}), (4, {3, 4, 5, 6, 7}), (5, {5, 6, 7}), (6, {3, 4, 5, 6, 7}), (7, {6, 7})])
+@pytest.mark.parametrize(
+    "level, reached",
+    [(3, {3, 4, 5, 6, 7}), (4, {3, 4, 5, 6, 7}), (5, {5, 6, 7}), (6, {3, 4, 5, 6, 7}), (7, {6, 7})],
+)
 def test_each_input_reaches_the_outputs_that_the_table_says(level, reached):
     cell = neck(1).cells[0]
-    levels = [torch.randn(2, C, 2**(9 - n), 2**(9 - n)) for n in (3, 4, 5, 6, 7)]
+    levels = [torch.randn(2, C, 2 ** (9 - n), 2 ** (9 - n)) for n in (3, 4, 5, 6, 7)]
     changed = [x + 3 * torch.randn_like(x) if n == level else x for n, x in zip((3, 4, 5, 6, 7), levels)]
     differ = {n for n, a, b in zip((3, 4, 5, 6, 7), cell(levels), cell(changed)) if not torch.equal(a, b)}
     assert differ == reached
@@ -130,14 +143,19 @@ def test_inputs_without_a_consumer_follow_from_the_table():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_max_pool_is_tensorflows_same(height, width, delta, seed):
-    x = np.random.default_rng(seed).normal(-5, 1, (1, 3, height, width)).astype(np.float32)  # below 0, so that a padding of 0 would win
+    x = (
+        np.random.default_rng(seed).normal(-5, 1, (1, 3, height, width)).astype(np.float32)
+    )  # below 0, so that a padding of 0 would win
     for memory_format in (torch.contiguous_format, torch.channels_last):
         pooled = max_pool_same(torch.from_numpy(x).contiguous(memory_format=memory_format), 2**delta)
         np.testing.assert_array_equal(pooled.numpy(), slow_pool(x, 2**delta))
 
 
 def test_attention_by_golden_numbers():
-    coarse, fine = torch.tensor([[[[0.0, 2.0], [-9.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]]]), torch.full((1, 2, 2, 2), 10.0)
+    coarse, fine = (
+        torch.tensor([[[[0.0, 2.0], [-9.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]]]),
+        torch.full((1, 2, 2, 2), 10.0),
+    )
     expected = coarse + 10 * torch.tensor([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(1))])[:, None, None]
     torch.testing.assert_close(attention(coarse, fine), expected)
 
@@ -147,7 +165,7 @@ def test_attention_by_golden_numbers():
 def test_the_gate_is_the_maximum_of_the_coarser_map(node, coarser, finer):
     """One pixel of the coarser map opens the gate, whatever the finer map is; a closed gate lets nothing of the finer map through."""
     cell = neck(1).cells[0]
-    inputs = {n: torch.randn(2, C, 2**(9 - n), 2**(9 - n)) for n in (3, 4, 5, 6, 7)}
+    inputs = {n: torch.randn(2, C, 2 ** (9 - n), 2 ** (9 - n)) for n in (3, 4, 5, 6, 7)}
     combined = {}
     cell.blocks[node - 5].register_forward_pre_hook(lambda _, args: combined.update(at=args[0].clone()))
 
@@ -161,10 +179,12 @@ def test_the_gate_is_the_maximum_of_the_coarser_map(node, coarser, finer):
             return x
 
         for index, change in ((coarser, coarse_map), (finer, lambda x: x + shift)):
-            if node == 5:                   # its two inputs are the cell's
+            if node == 5:  # its two inputs are the cell's
                 given_maps[index] = change(given_maps[index])
             else:
-                hooks.append(cell.blocks[index - 5].register_forward_hook(lambda _, __, x, change=change: change(x)))
+                hooks.append(
+                    cell.blocks[index - 5].register_forward_hook(lambda _, __, x, change=change: change(x))
+                )
         cell([given_maps[n] for n in (3, 4, 5, 6, 7)])
         for hook in hooks:
             hook.remove()
@@ -187,7 +207,14 @@ def test_other_than_three_maps_are_refused(count):
 @pytest.mark.parametrize("size", [(64, 64), (65, 65), (96, 80)])
 def test_retinanet_takes_it_for_its_neck(size):
     backbone = Backbone("resnet10t")
-    model = RetinaNet(backbone, NASFPN(backbone.channels, 16, repeats=2), classes=3, levels=(3, 4, 5, 6, 7), channels=16, head_depth=1).eval()
+    model = RetinaNet(
+        backbone,
+        NASFPN(backbone.channels, 16, repeats=2),
+        classes=3,
+        levels=(3, 4, 5, 6, 7),
+        channels=16,
+        head_depth=1,
+    ).eval()
     logits, deltas = model(torch.zeros(2, 3, *size, dtype=torch.uint8))
     anchors = model.anchors(size, logits.device)
     cells = sum(math.ceil(size[0] / 2**n) * math.ceil(size[1] / 2**n) for n in (3, 4, 5, 6, 7))
@@ -198,7 +225,13 @@ def test_retinanet_takes_it_for_its_neck(size):
 def segmenter(separable: bool = True, name: str = "resnet10t") -> Segmenter:
     torch.manual_seed(0)
     backbone = Backbone(name)
-    return Segmenter(backbone, NASFPN(backbone.channels, 16, repeats=2, separable=separable), classes=4, channels=16, head_depth=2)
+    return Segmenter(
+        backbone,
+        NASFPN(backbone.channels, 16, repeats=2, separable=separable),
+        classes=4,
+        channels=16,
+        head_depth=2,
+    )
 
 
 def pixels(*size: int) -> Tensor:
@@ -208,7 +241,9 @@ def pixels(*size: int) -> Tensor:
 @torch.no_grad()
 def test_memory_format_is_kept():
     model = segmenter().eval()
-    levels = model.neck([x.contiguous(memory_format=torch.channels_last) for x in model.backbone(torch.randn(2, 3, 128, 128))])
+    levels = model.neck(
+        [x.contiguous(memory_format=torch.channels_last) for x in model.backbone(torch.randn(2, 3, 128, 128))]
+    )
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in levels)
 
 
@@ -230,7 +265,9 @@ def test_synchronised_norms_change_nothing_on_one_process():
     try:
         model = synchronise(segmenter().train(), torch.device("cpu"))
         assert sum(type(m).__name__.startswith("Gloo") for m in model.neck.modules()) == 3 + 2 * 7
-        torch.testing.assert_close(model(images), expected, rtol=1e-3, atol=1e-3 * float(expected.detach().abs().max()))
+        torch.testing.assert_close(
+            model(images), expected, rtol=1e-3, atol=1e-3 * float(expected.detach().abs().max())
+        )
     finally:
         dist.destroy_process_group()
 
@@ -246,7 +283,7 @@ def test_logits_at_stride_4(size, logits, name):
     with torch.no_grad():
         found = model(images)
         assert found.shape == (2, 4, *logits) and found.dtype == torch.float32
-        assert torch.equal(found, model(images.float()))             # as multi-scale inference hands them in
+        assert torch.equal(found, model(images.float()))  # as multi-scale inference hands them in
         assert torch.equal(found, model(images.contiguous(memory_format=torch.channels_last)))
 
 
@@ -254,7 +291,10 @@ def test_logits_at_stride_4(size, logits, name):
 def test_backbones_that_round_odd_sizes_down():
     model = segmenter(name="convnext_atto").eval()
     for size in ((72, 104), (168, 72)):
-        assert [tuple(x.shape[2:]) for x in model.backbone(torch.zeros(1, 3, *size))][1] == (size[0] // 16, size[1] // 16)
+        assert [tuple(x.shape[2:]) for x in model.backbone(torch.zeros(1, 3, *size))][1] == (
+            size[0] // 16,
+            size[1] // 16,
+        )
         assert model(pixels(*size)).shape == (2, 4, size[0] // 4, size[1] // 4)
 
 
@@ -287,7 +327,9 @@ def test_gradient_reaches_every_parameter(separable):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name, millions, billions", [("tf_efficientnet_b7", 71, 60), ("tf_efficientnet_l2", 485, 229)])
+@pytest.mark.parametrize(
+    "name, millions, billions", [("tf_efficientnet_b7", 71, 60), ("tf_efficientnet_l2", 485, 229)]
+)
 def test_parameters_and_multiply_adds_are_the_papers(name, millions, billions):
     """Zoph et al. 2020, Table 6: 60B and 71M, 229B and 485M, at 512 px with 21 classes.
 
@@ -304,12 +346,22 @@ def test_parameters_and_multiply_adds_are_the_papers(name, millions, billions):
 
     with torch.device("meta"):
         backbone = Backbone(name)
-        model = Segmenter(backbone, NASFPN(backbone.channels, 256, repeats=7, separable=True), classes=21, channels=256, head_depth=3)
+        model = Segmenter(
+            backbone,
+            NASFPN(backbone.channels, 256, repeats=7, separable=True),
+            classes=21,
+            channels=256,
+            head_depth=3,
+        )
         classifier = timm.create_model(name)
         assert model.eval()(images).shape == (1, 21, 128, 128)
     used = [sum(p.numel() for p in model.parameters()), multiply_adds(model)]
-    unused = [sum(p.numel() for p in classifier.parameters()) - sum(p.numel() for p in backbone.parameters()),
-              multiply_adds(classifier) - multiply_adds(backbone)]
-    print(f"{name}: {used[0] / 1e6:.2f} + {unused[0] / 1e6:.2f} M parameters, {used[1] / 1e9:.2f} + {unused[1] / 1e9:.2f} B multiply-adds")
+    unused = [
+        sum(p.numel() for p in classifier.parameters()) - sum(p.numel() for p in backbone.parameters()),
+        multiply_adds(classifier) - multiply_adds(backbone),
+    ]
+    print(
+        f"{name}: {used[0] / 1e6:.2f} + {unused[0] / 1e6:.2f} M parameters, {used[1] / 1e9:.2f} + {unused[1] / 1e9:.2f} B multiply-adds"
+    )
     assert millions <= (used[0] + unused[0]) / 1e6 < millions + 1
     assert (used[1] + unused[1]) / 1e9 == pytest.approx(billions, rel=0.01)

@@ -39,34 +39,71 @@ def test_published_policies_and_fractions_are_those_of_the_reference():
         number = published("coco", arm, policy, 1.0)
         assert number.value == first_number(cell) and (number.mark == "plotted") == cell.startswith("≈")
     for (row, policy), cell in table2.items():
-        arm = "random + self-training" if row.endswith("Self-training") else next(arm for arm, name in NAMES.items() if row == name)
+        arm = (
+            "random + self-training"
+            if row.endswith("Self-training")
+            else next(arm for arm, name in NAMES.items() if row == name)
+        )
         number = published("coco", arm, policy, 1.0)
         assert (number.value, number.mark) == (first_number(cell), "read") and "Table 2" in number.source
-    lines = [line for line in PAPER.read_text().split("### 1.3", 1)[1].split("\n##", 1)[0].splitlines() if line.startswith("|")]
+    lines = [
+        line
+        for line in PAPER.read_text().split("### 1.3", 1)[1].split("\n##", 1)[0].splitlines()
+        if line.startswith("|")
+    ]
     header, arm, seen = [cell.strip(" %") for cell in lines[0].split("|")], "", 12 + 4
     for line in lines[2:]:
         cells = [cell.strip() for cell in line.split("|")]
-        arm = f"{arm} + self-training" if cells[1].startswith("+") else next(arm for arm, name in NAMES.items() if cells[1] == name)
+        arm = (
+            f"{arm} + self-training"
+            if cells[1].startswith("+")
+            else next(arm for arm, name in NAMES.items() if cells[1] == name)
+        )
         for percent, cell in list(zip(header, cells))[2:5]:
             number = published("coco", arm, "S4", int(percent) / 100)
             assert (number.value, number.mark) == (first_number(cell), "read"), (arm, percent)
-            seen += int(percent) < 100 or arm not in ("random", "imagenet", "imagenet++", "random + self-training")
+            seen += int(percent) < 100 or arm not in (
+                "random",
+                "imagenet",
+                "imagenet++",
+                "random + self-training",
+            )
     assert seen == sum(task == "coco" for task, *_ in SCORES)
 
 
 def test_published_segmentation_is_that_of_the_reference():
     table6, table8 = reference("### 1.6"), reference("### 1.8")
     others = dict(OTHERS)
-    for row, arm in (("Eff-B7 NAS-FPN (S4, ImageNet++)", "imagenet++"), ("Eff-B7 NAS-FPN + self-training", "imagenet++ + self-training")):
-        assert published("pascal", arm, "S4", 1.0) == Number(first_number(table6[row, "val"]), f"{ZOPH}, Tables 6 and 8", "read")
-    for what, cell in (("mIoU, EfficientNet-L2 NAS-FPN, val", table6["Eff-L2 NAS-FPN", "val"]), ("mIoU, EfficientNet-L2 NAS-FPN with self-training, val", table6["Eff-L2 NAS-FPN + self-training", "val"]),
-                       ("mIoU, EfficientNet-L2 NAS-FPN with self-training, test", table6["Eff-L2 NAS-FPN + self-training", "test"])):
+    for row, arm in (
+        ("Eff-B7 NAS-FPN (S4, ImageNet++)", "imagenet++"),
+        ("Eff-B7 NAS-FPN + self-training", "imagenet++ + self-training"),
+    ):
+        assert published("pascal", arm, "S4", 1.0) == Number(
+            first_number(table6[row, "val"]), f"{ZOPH}, Tables 6 and 8", "read"
+        )
+    for what, cell in (
+        ("mIoU, EfficientNet-L2 NAS-FPN, val", table6["Eff-L2 NAS-FPN", "val"]),
+        (
+            "mIoU, EfficientNet-L2 NAS-FPN with self-training, val",
+            table6["Eff-L2 NAS-FPN + self-training", "val"],
+        ),
+        (
+            "mIoU, EfficientNet-L2 NAS-FPN with self-training, test",
+            table6["Eff-L2 NAS-FPN + self-training", "test"],
+        ),
+    ):
         assert (others[what].value, others[what].mark) == (first_number(cell), "read")
-    columns = {"train": ("imagenet++", "train"), "train+aug (labels)": ("imagenet++", "train_aug"), "train + self-train on aug": ("imagenet++ + self-training", "train+pseudo_aug")}
+    columns = {
+        "train": ("imagenet++", "train"),
+        "train+aug (labels)": ("imagenet++", "train_aug"),
+        "train + self-train on aug": ("imagenet++ + self-training", "train+pseudo_aug"),
+    }
     for (row, column), cell in table8.items():
         arm, labels = columns[column]
         number = published("pascal", arm, row.removeprefix("Augment-"), 1.0, labels)
-        assert number.value == first_number(cell) and number.mark == ("read" if first_number(cell) in (85.2, 86.7) else "recalled"), (row, column)
+        assert number.value == first_number(cell) and number.mark == (
+            "read" if first_number(cell) in (85.2, 86.7) else "recalled"
+        ), (row, column)
     assert sum(task == "pascal" for task, *_ in SCORES) == len(table8) + 1  # 86.7 stands in both
 
 
@@ -74,25 +111,57 @@ def test_the_other_published_numbers_are_those_of_the_reference():
     joint, he, spine = reference("### 1.7"), reference("## 3. He"), reference("### 1.5")
     others = {what: number for what, number in OTHERS if number.mark == "read"}
     for start, row in (("random", "Rand Init"), ("imagenet", "ImageNet Init")):
-        for name, column in (("supervised", "Sup."), ("self training", "w/ Self-training"), ("joint training", "w/ Joint"), ("both", "w/ both")):
-            assert others.pop(f"AP, S4, 20 % of the labels, from {start}, {name}").value == first_number(joint[row, column])
+        for name, column in (
+            ("supervised", "Sup."),
+            ("self training", "w/ Self-training"),
+            ("joint training", "w/ Joint"),
+            ("both", "w/ both"),
+        ):
+            assert others.pop(f"AP, S4, 20 % of the labels, from {start}, {name}").value == first_number(
+                joint[row, column]
+            )
         for net in ("R50", "R101"):
             for n in range(2, 7):
-                assert others.pop(f"AP, Mask R-CNN {net}, {start}, {n}x").value == first_number(he[f"{net} {'random' if start == 'random' else 'pre-train'}", f"{n}×"])
+                assert others.pop(f"AP, Mask R-CNN {net}, {start}, {n}x").value == first_number(
+                    he[f"{net} {'random' if start == 'random' else 'pre-train'}", f"{n}×"]
+                )
         for images in ("35,000", "10,000", "3,500", "1,000"):
-            cell = he[f"{int(images.replace(',', '')) / 1000:g}k", "scratch" if start == "random" else "pre-train"]
+            cell = he[
+                f"{int(images.replace(',', '')) / 1000:g}k", "scratch" if start == "random" else "pre-train"
+            ]
             assert others.pop(f"AP, Mask R-CNN, {images} images of COCO, {start}").value == first_number(cell)
-        assert others.pop(f"mAP, R101-FPN, {start}").value == first_number(he["VOC07+12 (R101-FPN GN, mAP)", "scratch" if start == "random" else "pre-train"])
-    assert others.pop("AP, Mask R-CNN, 1,000 images of COCO, random tuned for it").value == 5.4 and "5.4 if tuned" in he["1k", "scratch"]
+        assert others.pop(f"mAP, R101-FPN, {start}").value == first_number(
+            he["VOC07+12 (R101-FPN GN, mAP)", "scratch" if start == "random" else "pre-train"]
+        )
+    assert (
+        others.pop("AP, Mask R-CNN, 1,000 images of COCO, random tuned for it").value == 5.4
+        and "5.4 if tuned" in he["1k", "scratch"]
+    )
     for row in ("SpineNet-143", "SpineNet-190", "SpineNet-190 + self-training"):
         for split, column in (("val", "AP val"), ("test dev", "AP test-dev")):
-            assert others.pop(f"AP, {row.replace('+', 'with')}, {split}").value == first_number(spine[row, column])
+            assert others.pop(f"AP, {row.replace('+', 'with')}, {split}").value == first_number(
+                spine[row, column]
+            )
     section = PAPER.read_text().split("### 1.4", 1)[1].split("\n##", 1)[0]
-    for name, text in (("random", "Rand Init"), ("imagenet", "ImageNet Init (supervised)"), ("SimCLR", "ImageNet Init (SimCLR)"), ("random with self training", "Rand Init w/ Self-training")):
+    for name, text in (
+        ("random", "Rand Init"),
+        ("imagenet", "ImageNet Init (supervised)"),
+        ("SimCLR", "ImageNet Init (SimCLR)"),
+        ("random with self training", "Rand Init w/ Self-training"),
+    ):
         assert f"{text} **{others.pop(f'AP, ResNet-50, S4, all labels, {name}').value}**" in section
-    assert {what for what in others} == {f"{what}, {split}" for what, splits in (("AP, SpineNet-143 with self-training", ("val", "test dev")), ("mIoU, EfficientNet-L2 NAS-FPN", ("val",)),
-                                                                               ("mIoU, EfficientNet-L2 NAS-FPN with self-training", ("val", "test"))) for split in splits}
+    assert {what for what in others} == {
+        f"{what}, {split}"
+        for what, splits in (
+            ("AP, SpineNet-143 with self-training", ("val", "test dev")),
+            ("mIoU, EfficientNet-L2 NAS-FPN", ("val",)),
+            ("mIoU, EfficientNet-L2 NAS-FPN with self-training", ("val", "test")),
+        )
+        for split in splits
+    }
     for net, found in HE_GAINS.items():
         for metric, number in found.items():
             assert number.value == -first_number(he[f"Δ {net}", metric]), (net, metric)
-    assert "1.3× to 8×" in reference("### 1.10")["speed-up from pre-training", "value"] and [n.value for n in SPEED_UP] == [1.3, 8.0]
+    assert "1.3× to 8×" in reference("### 1.10")["speed-up from pre-training", "value"] and [
+        n.value for n in SPEED_UP
+    ] == [1.3, 8.0]

@@ -43,10 +43,17 @@ def test_arms_differ_in_the_backbones_weights_and_in_nothing_else(recipe, task):
     assert [type(m) for m in random.modules()] == [type(m) for m in imagenet.modules()]
     assert all(p.requires_grad for model in (random, imagenet) for p in model.parameters())
     random.train(), imagenet.train()
-    assert all(m.training and m.track_running_stats for m in imagenet.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert all(
+        m.training and m.track_running_stats
+        for m in imagenet.modules()
+        if isinstance(m, torch.nn.BatchNorm2d)
+    )
     assert torch.equal(random.mean, imagenet.mean) and torch.equal(random.std, imagenet.std)
     cells = [rounds.Cell(recipe, start, start, "data") for start in arms]
-    assert identity(cells[0].recipe, student=False) == identity(cells[1].recipe, student=False) and cells[0].key != cells[1].key
+    assert (
+        identity(cells[0].recipe, student=False) == identity(cells[1].recipe, student=False)
+        and cells[0].key != cells[1].key
+    )
 
 
 def test_heads_depend_on_the_seed_alone(recipe, task):
@@ -79,6 +86,7 @@ def test_imagenet_never_means_weights_that_have_seen_more():
 
 def test_without_a_network_a_hub_name_fails_at_once_and_says_which_file_to_give(monkeypatch, tmp_path):
     from huggingface_hub import constants
+
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     began = time.monotonic()
@@ -90,11 +98,15 @@ def test_without_a_network_a_hub_name_fails_at_once_and_says_which_file_to_give(
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
     file = tmp_path / "resnet.pth"
     torch.save(timm.create_model("resnet10t").state_dict(), file)
-    with pytest.raises(UserError, match=r"resnet\.pth.*do not fit the backbone tf_efficientnet_lite0.*missing"):
+    with pytest.raises(
+        UserError, match=r"resnet\.pth.*do not fit the backbone tf_efficientnet_lite0.*missing"
+    ):
         starts.imagenet_state(LITE, "imagenet", str(file))
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}]
+)
 def test_a_local_file_fits_with_the_usual_wrappings(tmp_path, wrap):
     model = timm.create_model("resnet10t")
     torch.save(wrap(model.state_dict()), tmp_path / "w.pth")
@@ -131,20 +143,27 @@ def test_a_checkpoint_starts_the_whole_network(recipe, task, tmp_path):
     trained, _ = rounds.fresh_model(task, replace(recipe, seed=5), "random", None)
     torch.save({"key": "x", "model": trained.state_dict()}, tmp_path / "final.pt")
     model, origin = rounds.fresh_model(task, recipe, f"checkpoint:{tmp_path}/final.pt", None)
-    assert origin == "final.pt" and all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), model.state_dict().values()))
+    assert origin == "final.pt" and all(
+        torch.equal(a, b) for a, b in zip(trained.state_dict().values(), model.state_dict().values())
+    )
     with pytest.raises(UserError, match="does not fit this network"):
-        rounds.fresh_model(Detection(recipe, ("a", "b", "c")), recipe, f"checkpoint:{tmp_path}/final.pt", None)
+        rounds.fresh_model(
+            Detection(recipe, ("a", "b", "c")), recipe, f"checkpoint:{tmp_path}/final.pt", None
+        )
 
 
 def test_networks_whose_wrapper_renames_its_parts_keep_their_weights(tmp_path):
     """timm's feature wrapper calls convnext's stem.0 stem_0; by name alone every tensor would be lost."""
     from selftrain.models.backbone import Backbone
+
     classifier = timm.create_model("convnext_atto")
     torch.save(classifier.state_dict(), tmp_path / "w.pth")
     model = torch.nn.Module()
     model.backbone = Backbone("convnext_atto", (3, 4))
     starts.start_model(model, "imagenet", "convnext_atto", str(tmp_path / "w.pth"))
-    assert torch.equal(model.backbone.net.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"])
+    assert torch.equal(
+        model.backbone.net.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"]
+    )
 
 
 def test_a_misfit_comes_to_light_before_the_first_arm_trains(recipe, task, tmp_path):

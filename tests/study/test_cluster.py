@@ -17,8 +17,26 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ["--warmup-steps", "2", "--batch-size", "4", "--shapes.train", "20", "--shapes.val", "10", "--shapes.test", "10", "--shapes.unlabeled", "24",
-        "--score-threshold", "0.001", "--threads", "1", "--starts", "random"]
+TINY = [
+    "--warmup-steps",
+    "2",
+    "--batch-size",
+    "4",
+    "--shapes.train",
+    "20",
+    "--shapes.val",
+    "10",
+    "--shapes.test",
+    "10",
+    "--shapes.unlabeled",
+    "24",
+    "--score-threshold",
+    "0.001",
+    "--threads",
+    "1",
+    "--starts",
+    "random",
+]
 
 
 def need(*programs: str) -> None:
@@ -75,21 +93,44 @@ def slurm(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("slurm")
     host = platform.node().partition(".")[0]
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(host=host, folder=folder, cpus=psutil.cpu_count(), port=26817 + os.getpid() % 1000, port2=28818 + os.getpid() % 1000))
+    conf.write_text(
+        CONF.format(
+            host=host,
+            folder=folder,
+            cpus=psutil.cpu_count(),
+            port=26817 + os.getpid() % 1000,
+            port2=28818 + os.getpid() % 1000,
+        )
+    )
     (folder / "state").mkdir()
     (folder / "key").write_bytes(os.urandom(128))
     (folder / "key").chmod(0o400)
     monkeypatch.setenv("SLURM_CONF", str(conf))
     quiet = dict(stdout=subprocess.DEVNULL, stderr=open(folder / "stderr.log", "wb"))
-    commands = (["munged", "--foreground", "--force", f"--key-file={folder}/key", f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid",
-                 f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"], ["slurmctld", "-D"], ["slurmd", "-D"])
+    commands = (
+        [
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={folder}/key",
+            f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munged.pid",
+            f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/munged.seed",
+        ],
+        ["slurmctld", "-D"],
+        ["slurmd", "-D"],
+    )
     processes = []
     try:
         for command in commands:
             processes.append(subprocess.Popen(command, **quiet))
             time.sleep(1)
-        wait_for(lambda: "idle" in subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True).stdout, 60,
-                 lambda: "\n".join(file.read_text()[-1000:] for file in folder.glob("*.log")))
+        wait_for(
+            lambda: "idle" in subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True).stdout,
+            60,
+            lambda: "\n".join(file.read_text()[-1000:] for file in folder.glob("*.log")),
+        )
         yield folder
     finally:
         subprocess.run(["scancel", "--user", "root"], capture_output=True, timeout=30)
@@ -104,8 +145,34 @@ def slurm(tmp_path_factory, monkeypatch):
 
 def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, tmp_path):
     """One is told before its hours end, and asks for its requeueing; the other is preempted without a warning: SIGTERM, and Slurm requeues it."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "1", "--steps", "150",
-               "--eval-every", "50", "--save-every", "1000", *TINY, "--records", "records", "--on", "slurm", "--slurm.cpus", "1", "--slurm.hours", "0.5"]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "study.py"),
+        "coco",
+        "study",
+        "--policies",
+        "S1",
+        "--fractions",
+        "1",
+        "--seeds",
+        "0",
+        "1",
+        "--steps",
+        "150",
+        "--eval-every",
+        "50",
+        "--save-every",
+        "1000",
+        *TINY,
+        "--records",
+        "records",
+        "--on",
+        "slurm",
+        "--slurm.cpus",
+        "1",
+        "--slurm.hours",
+        "0.5",
+    ]
 
     def call(*more: str) -> str:
         done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -113,19 +180,42 @@ def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, t
         return done.stdout
 
     def queue() -> str:
-        return subprocess.run(["squeue", "--noheader", "--array", "--format", "%i %j %T %R"], capture_output=True, text=True).stdout
+        return subprocess.run(
+            ["squeue", "--noheader", "--array", "--format", "%i %j %T %R"], capture_output=True, text=True
+        ).stdout
 
     def everything() -> str:
-        logs = [*tmp_path.rglob("*.log"), *tmp_path.glob("runs/study/study/jobs/*.err"), *tmp_path.glob("runs/study/study/jobs/*.out"), *slurm.glob("*.log")]
+        logs = [
+            *tmp_path.rglob("*.log"),
+            *tmp_path.glob("runs/study/study/jobs/*.err"),
+            *tmp_path.glob("runs/study/study/jobs/*.out"),
+            *slurm.glob("*.log"),
+        ]
         return "\n".join([queue(), *(f"{log}:\n{log.read_text()[-1500:]}" for log in logs)])
 
     out = call()
     assert "6 jobs submitted" in out and out.count("accelerate launch") == 6
     supervised = json.loads((tmp_path / "runs/study/study/jobs.json").read_text())
-    assert sorted(job.partition("_")[2] for job in supervised.values()) == ["0", "0", "0", "1", "1", "1"]  # three arrays of two tasks
+    assert sorted(job.partition("_")[2] for job in supervised.values()) == [
+        "0",
+        "0",
+        "0",
+        "1",
+        "1",
+        "1",
+    ]  # three arrays of two tasks
     told, preempted = (node for node in supervised if node.startswith("supervised"))
-    for node, command_of_slurm in ((told, ["scancel", "--signal=USR2"]), (preempted, ["scontrol", "requeue"])):
-        wait_for(lambda: (tmp_path / "runs" / "cells" / node.removeprefix("supervised-") / "sources.json").exists(), 120, everything)  # training has begun
+    for node, command_of_slurm in (
+        (told, ["scancel", "--signal=USR2"]),
+        (preempted, ["scontrol", "requeue"]),
+    ):
+        wait_for(
+            lambda: (
+                tmp_path / "runs" / "cells" / node.removeprefix("supervised-") / "sources.json"
+            ).exists(),
+            120,
+            everything,
+        )  # training has begun
         subprocess.run([*command_of_slurm, supervised[node]], check=True)
     assert "0 jobs submitted, 6 queued" in call()  # they are queued again: nothing is submitted twice
     assert "queued" in call("--dry-run")
@@ -133,20 +223,54 @@ def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, t
     for node in (told, preempted):
         log = (tmp_path / "runs" / "study" / "study" / "logs" / f"{node}.log").read_text()
         assert "stopped as told" in log and "goes on from its checkpoint" in log, everything()
-    assert "Requeued job" in "".join(file.read_text() for file in (tmp_path / "runs/study/study/jobs").iterdir() if file.suffix in (".err", ".out"))
+    assert "Requeued job" in "".join(
+        file.read_text()
+        for file in (tmp_path / "runs/study/study/jobs").iterdir()
+        if file.suffix in (".err", ".out")
+    )
     assert "6 done" in call("--dry-run")
     assert "0 jobs submitted" in call()
     records = {file.name: json.loads(file.read_text()) for file in (tmp_path / "records" / "study").iterdir()}
-    assert sorted(records) == [f"random{student}-S1-f1-s{seed}.json" for student in ("", "-self-training") for seed in (0, 1)]
+    assert sorted(records) == [
+        f"random{student}-S1-f1-s{seed}.json" for student in ("", "-self-training") for seed in (0, 1)
+    ]
     for seed in (0, 1):  # each task of an array waited for its own of the one before
-        assert records[f"random-self-training-S1-f1-s{seed}.json"]["pseudo_labels"]["teacher"] == records[f"random-S1-f1-s{seed}.json"]["hashes"]["final"]
+        assert (
+            records[f"random-self-training-S1-f1-s{seed}.json"]["pseudo_labels"]["teacher"]
+            == records[f"random-S1-f1-s{seed}.json"]["hashes"]["final"]
+        )
     assert [p["step"] for p in records["random-S1-f1-s0.json"]["curve"]] == [50, 100, 150]
 
 
 def test_without_slurm_the_study_says_so(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "study.py"), "coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--steps", "9",
-                           *TINY, "--on", "slurm"], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PATH": "/nowhere"})
-    assert done.returncode == 1 and ("no sbatch here" in done.stderr or "needs submitit" in done.stderr) and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "benchmarks" / "study.py"),
+            "coco",
+            "study",
+            "--policies",
+            "S1",
+            "--fractions",
+            "1",
+            "--seeds",
+            "0",
+            "--steps",
+            "9",
+            *TINY,
+            "--on",
+            "slurm",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": "/nowhere"},
+    )
+    assert (
+        done.returncode == 1
+        and ("no sbatch here" in done.stderr or "needs submitit" in done.stderr)
+        and "Traceback" not in done.stderr
+    )
 
 
 # ---- two hosts --------------------------------------------------------------------------------------------------------------
@@ -163,6 +287,7 @@ def hosts():
         done = subprocess.run(["ip", *words], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"no right to make network namespaces: ip {' '.join(words)}: {done.stderr.strip()}")
+
     try:
         for name in names:
             ip("netns", "add", name)
@@ -179,18 +304,49 @@ def hosts():
 
 
 def test_two_hosts_train_one_cell_and_end_where_two_processes_of_one_host_do(hosts, tmp_path):
-    arguments = [str(ROOT / "benchmarks" / "coco.py"), "demo", "--no-self-training", "--steps", "4", "--eval-every", "4", *TINY]
+    arguments = [
+        str(ROOT / "benchmarks" / "coco.py"),
+        "demo",
+        "--no-self-training",
+        "--steps",
+        "4",
+        "--eval-every",
+        "4",
+        *TINY,
+    ]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    alone = subprocess.run([*launch, *arguments, "--out", "alone"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    alone = subprocess.run(
+        [*launch, *arguments, "--out", "alone"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
     assert alone.returncode == 0, alone.stderr[-3000:]
     processes = []
     for rank, (name, _) in enumerate(hosts):
-        more = ["--num_machines", "2", "--machine_rank", str(rank), "--main_process_ip", hosts[0][1], "--main_process_port", "29571"]
-        processes.append(subprocess.Popen(["ip", "netns", "exec", name, *launch, *more, *arguments, "--out", "both"], cwd=tmp_path, text=True,
-                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"GLOO_SOCKET_IFNAME": name}))
+        more = [
+            "--num_machines",
+            "2",
+            "--machine_rank",
+            str(rank),
+            "--main_process_ip",
+            hosts[0][1],
+            "--main_process_port",
+            "29571",
+        ]
+        processes.append(
+            subprocess.Popen(
+                ["ip", "netns", "exec", name, *launch, *more, *arguments, "--out", "both"],
+                cwd=tmp_path,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"GLOO_SOCKET_IFNAME": name},
+            )
+        )
     outs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n\n".join(out[-3000:] for out in outs)
-    found = {out: json.loads(next((tmp_path / out / "cells").glob("*/record.json")).read_text()) for out in ("alone", "both")}
+    found = {
+        out: json.loads(next((tmp_path / out / "cells").glob("*/record.json")).read_text())
+        for out in ("alone", "both")
+    }
     assert found["both"]["measured"]["hardware"]["processes"] == 2
     for part in ("key", "metrics", "curve"):
         assert found["both"][part] == found["alone"][part]
@@ -198,6 +354,27 @@ def test_two_hosts_train_one_cell_and_end_where_two_processes_of_one_host_do(hos
 
 
 def test_hosts_and_processes_that_do_not_divide_are_refused(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "3", "--num_machines", "2", "--machine_rank", "0", "--main_process_ip",
-                           "127.0.0.1", "--main_process_port", "29572", str(ROOT / "benchmarks" / "coco.py"), "demo"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "--cpu",
+            "--num_processes",
+            "3",
+            "--num_machines",
+            "2",
+            "--machine_rank",
+            "0",
+            "--main_process_ip",
+            "127.0.0.1",
+            "--main_process_port",
+            "29572",
+            str(ROOT / "benchmarks" / "coco.py"),
+            "demo",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert "does not divide over --num_machines 2" in done.stderr

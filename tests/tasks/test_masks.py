@@ -46,7 +46,14 @@ def test_a_mask_written_is_read_back_and_shows_vocs_colours(file, mask):
 
 def test_the_palette_is_that_of_the_devkit():
     assert PALETTE.shape == (256, 3) and PALETTE.dtype == np.uint8 and len(np.unique(PALETTE, axis=0)) == 256
-    assert PALETTE[[0, 1, 8, 15, 20, 255]].tolist() == [[0, 0, 0], [128, 0, 0], [64, 0, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
+    assert PALETTE[[0, 1, 8, 15, 20, 255]].tolist() == [
+        [0, 0, 0],
+        [128, 0, 0],
+        [64, 0, 0],
+        [192, 128, 128],
+        [0, 64, 128],
+        [224, 224, 192],
+    ]
     assert len(VOC_CLASSES) == 21 and VOC_CLASSES[15] == "person"
 
 
@@ -54,10 +61,17 @@ def test_every_kind_of_index_png_is_read_as_its_indices(file):
     mask = np.arange(48, dtype=np.uint8).reshape(6, 8) % 21
     mask[0, 0] = 255
     other = Image.fromarray(mask)
-    other.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())  # no palette is asked for
+    other.putpalette(
+        np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes()
+    )  # no palette is asked for
     turned = Image.Exif()
     turned[0x0112] = 6
-    for data in (encoded(Image.fromarray(mask)), encoded(other), encoded(other, transparency=0), encoded(other, exif=turned)):
+    for data in (
+        encoded(Image.fromarray(mask)),
+        encoded(other),
+        encoded(other, transparency=0),
+        encoded(other, exif=turned),
+    ):
         file.write_bytes(data)
         np.testing.assert_array_equal(read_mask(file, 21), mask)
     few = np.array([[0, 1, 2, 3], [3, 2, 1, 0]], np.uint8)
@@ -72,11 +86,27 @@ def test_every_kind_of_index_png_is_read_as_its_indices(file):
 
 
 BAD = {
-    "colours": (encoded(Image.fromarray(PALETTE[label(3)])), "colour picture (RGB)", "the index of the class"),
-    "colours-and-alpha": (encoded(Image.fromarray(PALETTE[label(3)]).convert("RGBA")), "colour picture (RGBA)", "modes P and L"),
-    "grey-and-alpha": (encoded(Image.fromarray(label(3)).convert("LA")), "colour picture (LA)", "the index of the class"),
+    "colours": (
+        encoded(Image.fromarray(PALETTE[label(3)])),
+        "colour picture (RGB)",
+        "the index of the class",
+    ),
+    "colours-and-alpha": (
+        encoded(Image.fromarray(PALETTE[label(3)]).convert("RGBA")),
+        "colour picture (RGBA)",
+        "modes P and L",
+    ),
+    "grey-and-alpha": (
+        encoded(Image.fromarray(label(3)).convert("LA")),
+        "colour picture (LA)",
+        "the index of the class",
+    ),
     "16-bit": (encoded(Image.fromarray(label(3).astype(np.uint16))), "16 bits", "one byte a pixel"),
-    "16-bit-colours": (cv2.imencode(".png", PALETTE[label(3)].astype(np.uint16))[1].tobytes(), "16 bits", "one byte a pixel"),
+    "16-bit-colours": (
+        cv2.imencode(".png", PALETTE[label(3)].astype(np.uint16))[1].tobytes(),
+        "16 bits",
+        "one byte a pixel",
+    ),
     "beyond": (encode_mask(label(20)), "index 21, but there are 21 classes (0 to 20", "classes.txt"),
     "far-beyond": (encode_mask(label(253)), "index 254, but there are 21 classes", "classes.txt"),
     "jpeg": (encoded(Image.fromarray(label(3)), "JPEG"), "not a PNG", "Save it as a PNG"),
@@ -114,7 +144,9 @@ def test_a_damaged_mask_is_refused_or_whole(file):
     refuses(lambda: read_mask(file.with_name("gone.png"), 21), "gone.png", "no such file")
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.int64), np.zeros((0, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.int64), np.zeros((0, 2), np.uint8)]
+)
 def test_only_class_maps_are_written(wrong):
     with pytest.raises(ValueError, match="a mask is"):
         encode_mask(wrong)

@@ -70,7 +70,7 @@ def test_miou_is_of_the_set_and_no_mean_over_photos():
     everything, nothing = truth, 1 - truth
     pairs = [(everything, truth), (nothing[:, :2], truth[:, :2])]
     whole = scores(sum(confusion(f, t, 2) for f, t in pairs), ("a", "b"))["mIoU"]
-    assert whole == pytest.approx(100 * 10 / 14)   # of each class 10 pixels right, 2 missed and 2 too many
+    assert whole == pytest.approx(100 * 10 / 14)  # of each class 10 pixels right, 2 missed and 2 too many
     assert whole != pytest.approx(np.mean([scores(confusion(f, t, 2), ("a", "b"))["mIoU"] for f, t in pairs]))
 
 
@@ -78,7 +78,11 @@ def test_chance_is_the_best_answer_of_one_class():
     truth = np.array([[0, 0, 0, 1], [0, 0, 2, 255]], np.uint8)
     guesses = [scores(confusion(np.full_like(truth, k), truth, 3), ("a", "b", "c"))["mIoU"] for k in range(3)]
     result = scores(confusion(truth, truth, 3), ("a", "b", "c"))
-    assert result["chance"] == pytest.approx(max(guesses)) and result["mIoU"] == 100 and result["pixel accuracy"] == 100
+    assert (
+        result["chance"] == pytest.approx(max(guesses))
+        and result["mIoU"] == 100
+        and result["pixel accuracy"] == 100
+    )
 
 
 def test_a_class_neither_there_nor_found_has_no_iou():
@@ -96,7 +100,9 @@ def test_255_classes_do_not_overflow_the_matrix():
 
 
 def task(**options) -> Segmentation:
-    return Segmentation(replace(PASCAL["demo"](), image_size=16, **options), tuple("abcd")).normalised((0.5, 0.5, 0.5))
+    return Segmentation(replace(PASCAL["demo"](), image_size=16, **options), tuple("abcd")).normalised(
+        (0.5, 0.5, 0.5)
+    )
 
 
 class Quarter(nn.Module):
@@ -117,13 +123,20 @@ def test_losses_are_sums_over_the_labelled_pixels_of_each_image():
     logits = F.interpolate(Quarter()(images), (16, 16), mode="bilinear")
     for i in range(2):
         chances = logits[i].double().softmax(0)
-        wanted = sum(-chances[int(masks[i, y, x]), y, x].log() for y in range(16) for x in range(16) if masks[i, y, x] != 255)
+        wanted = sum(
+            -chances[int(masks[i, y, x]), y, x].log()
+            for y in range(16)
+            for x in range(16)
+            if masks[i, y, x] != 255
+        )
         assert float(sums[i]) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_an_image_without_labelled_pixels_has_a_loss_of_zero():
     masks = torch.full((1, 16, 16), 255, dtype=torch.uint8)
-    sums, counts = task().losses(Quarter(), {"images": torch.zeros(1, 3, 16, 16, dtype=torch.uint8), "masks": masks})
+    sums, counts = task().losses(
+        Quarter(), {"images": torch.zeros(1, 3, 16, 16, dtype=torch.uint8), "masks": masks}
+    )
     assert sums.tolist() == [0.0] and counts.tolist() == [0]
 
 
@@ -134,17 +147,22 @@ def test_soft_labels_with_all_on_one_class_are_hard_labels():
     hard = Sample(image, np.zeros((0, 4)), [], [], mask)
     soft = replace(hard, mask=pseudo_masks.soften(mask))
     one = task().losses(Quarter(), task().collate([hard, hard]))
-    two = task().losses(Quarter(), task().collate([hard, soft]))      # a student's batch: people's labels beside soft ones
+    two = task().losses(
+        Quarter(), task().collate([hard, soft])
+    )  # a student's batch: people's labels beside soft ones
     torch.testing.assert_close(one[0], two[0])
     assert one[1].tolist() == two[1].tolist()
 
 
 def test_soft_labels_weigh_two_classes():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+
     def loss(mask):
         return task().losses(Quarter(), task().collate([Sample(image, np.zeros((0, 4)), [], [], mask)]))[0]
+
     def full(k):
         return np.full((16, 16), k, np.uint8)
+
     half = np.stack([full(1), full(2), full(127)], 2)
     torch.testing.assert_close(loss(half), (loss(full(1)) + loss(full(2))) / 2)
 
@@ -156,7 +174,7 @@ def test_a_prediction_has_the_size_of_its_photo_and_no_padding(height, width):
     photo = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     sample, scale = made.prepare(Sample.unlabelled(photo))
     batch = made.collate([sample]) | {"scales": [scale], "sizes": [(height, width)]}
-    found, = made._probabilities(Quarter(), batch, (0.5, 1.0), True)
+    (found,) = made._probabilities(Quarter(), batch, (0.5, 1.0), True)
     assert found.shape == (K, height, width)
     torch.testing.assert_close(found.sum(0), torch.ones(height, width))
     passes = []
@@ -172,7 +190,9 @@ def test_assess_counts_at_the_photos_own_size():
     made = task()
     photo, truth = np.full((40, 20, 3), 200, np.uint8), np.zeros((40, 20), np.uint8)
     sample, scale = made.prepare(replace(Sample.unlabelled(photo), mask=truth))
-    matrix, = made.assess(Quarter(), made.collate([sample]) | {"scales": [scale], "sizes": [(40, 20)], "truths": [truth]})
+    (matrix,) = made.assess(
+        Quarter(), made.collate([sample]) | {"scales": [scale], "sizes": [(40, 20)], "truths": [truth]}
+    )
     assert matrix.sum() == 800 and matrix[1:].sum() == 0
 
 
@@ -197,8 +217,15 @@ def photos(tmp_path):
         (tmp_path / "masks" / f"p{i}.png").write_bytes(encode_mask(truth))
         truths.append(truth)
     ids = np.array([f"p{i}" for i in range(4)])
-    return VocDataset(tmp_path / "photos", tmp_path / "masks", np.array([f"{i}.jpg".encode() for i in ids]), np.array([f"{i}.png".encode() for i in ids]),
-                      ids, tuple("abcd"), "h"), truths
+    return VocDataset(
+        tmp_path / "photos",
+        tmp_path / "masks",
+        np.array([f"{i}.jpg".encode() for i in ids]),
+        np.array([f"{i}.png".encode() for i in ids]),
+        ids,
+        tuple("abcd"),
+        "h",
+    ), truths
 
 
 def teacher_of(truth: np.ndarray, sure: float) -> torch.Tensor:
@@ -215,7 +242,11 @@ def teacher_of(truth: np.ndarray, sure: float) -> torch.Tensor:
 def label(made: Segmentation, folder, photos, chances: list[torch.Tensor]):
     dataset, _ = photos
     pool = listed_pool(dataset)
-    make = pseudo_masks.soft_mask if made.recipe.soft else lambda c: pseudo_masks.hard_mask(c, made.recipe.pseudo_threshold)
+    make = (
+        pseudo_masks.soft_mask
+        if made.recipe.soft
+        else lambda c: pseudo_masks.hard_mask(c, made.recipe.pseudo_threshold)
+    )
     predictions = {i: make(c) for i, c in enumerate(chances)}
     for i, found in predictions.items():
         found.by_threshold = pseudo_masks.by_threshold(chances[i], dataset, i)
@@ -228,8 +259,10 @@ def label(made: Segmentation, folder, photos, chances: list[torch.Tensor]):
 
 def test_sure_pixels_are_labels_and_the_others_are_ignored(photos, tmp_path):
     dataset, truths = photos
-    chances = [teacher_of(t, 0.9) for t in truths[:3]] + [torch.full((K, 12, 16), 0.25)]  # of the last photo the teacher knows nothing
-    chances[1] = teacher_of((truths[1] + 1) % K, 0.9)                                       # and of this one the wrong thing
+    chances = [teacher_of(t, 0.9) for t in truths[:3]] + [
+        torch.full((K, 12, 16), 0.25)
+    ]  # of the last photo the teacher knows nothing
+    chances[1] = teacher_of((truths[1] + 1) % K, 0.9)  # and of this one the wrong thing
     report, labels, _ = label(task(pseudo_threshold=0.7), tmp_path / "labels", photos, chances)
     assert [labels.path(i).name for i in range(len(labels))] == ["p0.jpg", "p1.jpg", "p2.jpg"]
     sample = labels.sample(0)
@@ -238,7 +271,11 @@ def test_sure_pixels_are_labels_and_the_others_are_ignored(photos, tmp_path):
     assert report["kept_pixels"] == pytest.approx(3 * 96 / (4 * 192))
     assert report["accuracy"] == pytest.approx(2 / 3) and report["covered"] == pytest.approx(3 / 8)
     at = {row["threshold"]: row for row in report["by_threshold"]}
-    assert at[0.7]["precision"] == pytest.approx(2 / 3) and at[0.7]["recall"] == pytest.approx(2 * 96 / (4 * 192)) and at[0.95]["recall"] == 0
+    assert (
+        at[0.7]["precision"] == pytest.approx(2 / 3)
+        and at[0.7]["recall"] == pytest.approx(2 * 96 / (4 * 192))
+        and at[0.95]["recall"] == 0
+    )
     shown = Image.open(io.BytesIO(base64.b64decode(report["examples"][0]["mask"])))
     assert (np.array(shown) == sample.mask).all()
     assert sum(report["share_per_class"].values()) == pytest.approx(1)
@@ -246,7 +283,9 @@ def test_sure_pixels_are_labels_and_the_others_are_ignored(photos, tmp_path):
     wanted = sum(int((m[:, :8] == k).sum()) for m in (truths[0], (truths[1] + 1) % K, truths[2]))
     best = sum(int((c.argmax(0).numpy() == k).sum()) for c in chances)
     assert report["kept_pixels_per_class"]["c"] == pytest.approx(wanted / best)
-    assert "3 of 4 images kept" in task().describe_labels(report) and "66.7%" in task().describe_labels(report)
+    assert "3 of 4 images kept" in task().describe_labels(report) and "66.7%" in task().describe_labels(
+        report
+    )
 
 
 def test_the_threshold_is_inclusive():
@@ -258,24 +297,38 @@ def test_the_threshold_is_inclusive():
 
 def test_the_files_are_palette_pngs_with_a_json_of_what_made_them(photos, tmp_path):
     _, truths = photos
-    label(task(pseudo_threshold=0.7, teacher_scales=(0.5, 1.0)), tmp_path / "labels", photos, [teacher_of(t, 0.9) for t in truths])
+    label(
+        task(pseudo_threshold=0.7, teacher_scales=(0.5, 1.0)),
+        tmp_path / "labels",
+        photos,
+        [teacher_of(t, 0.9) for t in truths],
+    )
     picture = Image.open(tmp_path / "labels" / "masks" / "p0.jpg.png")
     assert picture.mode == "P" and picture.getpalette()[:9] == PALETTE[:3].ravel().tolist()
     info = json.loads((tmp_path / "labels" / "labels.json").read_text())["info"]
-    assert info["teacher"] == "t" and info["threshold"] == 0.7 and info["scales"] == [0.5, 1.0] and info["classes"] == list("abcd")
+    assert (
+        info["teacher"] == "t"
+        and info["threshold"] == 0.7
+        and info["scales"] == [0.5, 1.0]
+        and info["classes"] == list("abcd")
+    )
     assert set(info["report"]["kept_pixels_per_class"]) == set("abcd")
 
 
 def test_soft_labels_keep_two_classes_and_take_the_disk_that_was_announced(photos, tmp_path):
     _, truths = photos
     made = task(soft=True)
-    report, labels, pool = label(made, tmp_path / "labels", photos, [teacher_of(np.full_like(t, i), 0.9) for i, t in enumerate(truths)])
+    report, labels, pool = label(
+        made, tmp_path / "labels", photos, [teacher_of(np.full_like(t, i), 0.9) for i, t in enumerate(truths)]
+    )
     mask = labels.sample(2).mask
     assert mask.shape == (12, 16, 3) and (mask[..., 0] == np.where(np.arange(16) < 8, 2, 3)).all()
     np.testing.assert_allclose(mask[:, :8, 2] / 254, 0.9, atol=1 / 254)
     np.testing.assert_allclose(mask[:, 8:, 2] / 254, 0.6, atol=1 / 254)
     assert report["kept_images"] == 4 and report["threshold"] is None
-    assert "36 bytes a photo" in made.announce_labels(pool) and "4 photos" in made.announce_labels(pool)  # 3 x 4 x 3
+    assert "36 bytes a photo" in made.announce_labels(pool) and "4 photos" in made.announce_labels(
+        pool
+    )  # 3 x 4 x 3
     assert task().announce_labels(pool) is None
 
 
@@ -296,13 +349,17 @@ def test_soft_labels_move_with_their_photo():
         for seed in range(30):
             together = move(Sample(image, np.zeros((0, 4)), [], [], np.stack(planes, 2)), seed).mask
             for c, plane in enumerate(planes):
-                assert (together[..., c] == move(Sample(image, np.zeros((0, 4)), [], [], plane), seed).mask).all(), (policy, seed)
+                assert (
+                    together[..., c] == move(Sample(image, np.zeros((0, 4)), [], [], plane), seed).mask
+                ).all(), (policy, seed)
 
 
 def test_a_teacher_that_is_sure_of_nothing_stops_with_advice(photos, tmp_path):
     with pytest.raises(UserError, match="sure of no pixel.*--pseudo-threshold 0.5"):
         label(task(), tmp_path / "labels", photos, [torch.full((K, 12, 16), 0.25)] * 4)
-    assert not (tmp_path / "labels" / "labels.json").exists()  # or the next run would find it and train on nothing
+    assert not (
+        tmp_path / "labels" / "labels.json"
+    ).exists()  # or the next run would find it and train on nothing
 
 
 def test_a_lost_pseudo_mask_names_the_folder_to_delete(photos, tmp_path):
@@ -311,7 +368,9 @@ def test_a_lost_pseudo_mask_names_the_folder_to_delete(photos, tmp_path):
         folder = tmp_path / f"labels{soft}"
         _, labels, _ = label(task(soft=soft), folder, photos, [teacher_of(t, 0.9) for t in truths])
         labels.mask_path(1).unlink()
-        with pytest.raises(UserError, match=rf"p1.jpg.png: no such file. It is a pseudo-mask: delete the folder {folder}"):
+        with pytest.raises(
+            UserError, match=rf"p1.jpg.png: no such file. It is a pseudo-mask: delete the folder {folder}"
+        ):
             labels.sample(1)
 
 
@@ -322,22 +381,51 @@ def test_a_hidden_mask_of_another_size_is_named(photos, tmp_path):
         label(task(), tmp_path / "labels", photos, [teacher_of(t, 0.9) for t in truths])
 
 
-@pytest.mark.parametrize("option, teacher, student, raw", [
-    ("teacher_scales", True, False, False), ("teacher_flip", True, False, False), ("soft", True, False, False), ("pseudo_threshold", True, False, False),
-    ("eval_scales", False, False, True), ("eval_flip", False, False, True), ("image_size", False, False, False), ("neck_repeats", False, False, True),
-    ("protocol", True, True, True), ("workers", True, True, True)])
+@pytest.mark.parametrize(
+    "option, teacher, student, raw",
+    [
+        ("teacher_scales", True, False, False),
+        ("teacher_flip", True, False, False),
+        ("soft", True, False, False),
+        ("pseudo_threshold", True, False, False),
+        ("eval_scales", False, False, True),
+        ("eval_flip", False, False, True),
+        ("image_size", False, False, False),
+        ("neck_repeats", False, False, True),
+        ("protocol", True, True, True),
+        ("workers", True, True, True),
+    ],
+)
 def test_which_option_changes_which_result(option, teacher, student, raw):
     """Whether a teacher's key, a student's key and the masks of one teacher stay the same under another value."""
     one = PASCAL["demo"]()
-    other = replace(one, **{option: {"teacher_scales": (1.0,), "eval_scales": (2.0,), "protocol": "train_aug", "pseudo_threshold": 0.7}.get(option) or
-                            (not getattr(one, option) if isinstance(getattr(one, option), bool) else getattr(one, option) + 1)})
+    other = replace(
+        one,
+        **{
+            option: {
+                "teacher_scales": (1.0,),
+                "eval_scales": (2.0,),
+                "protocol": "train_aug",
+                "pseudo_threshold": 0.7,
+            }.get(option)
+            or (
+                not getattr(one, option)
+                if isinstance(getattr(one, option), bool)
+                else getattr(one, option) + 1
+            )
+        },
+    )
+
     def masks(recipe):
         return [getattr(recipe, field) for field in Segmentation.raw_fields if field not in recipe.unused()]
+
     assert (identity(one, student=False) == identity(other, student=False)) is teacher
     assert (identity(one, student=True) == identity(other, student=True)) is student
     assert (masks(one) == masks(other)) is raw
     soft = replace(one, soft=True)
-    assert identity(soft, student=True) == identity(replace(soft, pseudo_threshold=0.7), student=True)  # soft labels know no threshold
+    assert identity(soft, student=True) == identity(
+        replace(soft, pseudo_threshold=0.7), student=True
+    )  # soft labels know no threshold
 
 
 def test_pseudo_labels_of_other_classes_and_damaged_lists_are_refused(photos, tmp_path):
@@ -355,6 +443,13 @@ def test_a_pool_of_plain_photos_has_no_truth_to_compare_with(photos, tmp_path):
     dataset, truths = photos
     pool = read_pool([dataset.folder], labels=False)
     made = task()
-    made.write_part(tmp_path / "p" / "part-0.npz", pool, {i: pseudo_masks.hard_mask(teacher_of(t, 0.9), 0.5) for i, t in enumerate(truths)}, 1.0)
-    report = made.write_labels(tmp_path / "p" / "labels.json", [tmp_path / "p" / "part-0.npz"], pool, dataset, {})
+    made.write_part(
+        tmp_path / "p" / "part-0.npz",
+        pool,
+        {i: pseudo_masks.hard_mask(teacher_of(t, 0.9), 0.5) for i, t in enumerate(truths)},
+        1.0,
+    )
+    report = made.write_labels(
+        tmp_path / "p" / "labels.json", [tmp_path / "p" / "part-0.npz"], pool, dataset, {}
+    )
     assert "accuracy" not in report and "hidden" not in made.describe_labels(report)

@@ -62,8 +62,14 @@ class Arguments:
 
 def _is_voc(options: Arguments) -> bool:
     """Whether the folder is in VOC's layout and not in COCO's; what is in neither is taken for COCO's, whose options say where parts lie."""
-    named = any(getattr(options, f"{part}_{kind}") is not None for part in _PARTS for kind in ("json", "images"))
-    return not named and not any((options.folder / "annotations").glob("instances_*.json")) and bool(voc_folders(options.folder))
+    named = any(
+        getattr(options, f"{part}_{kind}") is not None for part in _PARTS for kind in ("json", "images")
+    )
+    return (
+        not named
+        and not any((options.folder / "annotations").glob("instances_*.json"))
+        and bool(voc_folders(options.folder))
+    )
 
 
 def _check_voc(options: Arguments, progress: Callable[[Iterable, int], Iterable]) -> Report:
@@ -85,15 +91,26 @@ def _check_coco(options: Arguments, progress: Callable[[Iterable, int], Iterable
     report = check_coco(layout, list(options.pool), options.workers, progress)
     for part, message in missing.items():
         again = message is not list(missing.values())[-1]  # the tree it ends with is shown once
-        cure = "" if layout or again else "or give a folder in PASCAL VOC's layout, with ImageSets/Segmentation, JPEGImages and SegmentationClass"
-        report.add("error", part, "part missing", [message.split(" Expected:")[0] if again else message], cure)
+        cure = (
+            ""
+            if layout or again
+            else "or give a folder in PASCAL VOC's layout, with ImageSets/Segmentation, JPEGImages and SegmentationClass"
+        )
+        report.add(
+            "error", part, "part missing", [message.split(" Expected:")[0] if again else message], cure
+        )
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = tyro.cli(Arguments, args=arguments, prog="python -m selftrain.data.check")
-    with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with Progress(
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
 
         def progress(results: Iterable, total: int) -> Iterable:
             return bar.track(results, total=total, description="Decoding images")

@@ -42,9 +42,21 @@ def check_coco(
     for part in list(classes)[1:]:
         first = next(iter(classes))
         if classes[part] != classes[first]:
-            differing = sorted(set(classes[part]) ^ set(classes[first])) or ["the same names in another order"]
-            report.add("error", f"{first}, {part}", "categories differ", differing, "give every part the same categories")
-    check_photos(report, photos, progress(decode_all(decode_photo, [photo.path for photo in photos], workers), len(photos)))
+            differing = sorted(set(classes[part]) ^ set(classes[first])) or [
+                "the same names in another order"
+            ]
+            report.add(
+                "error",
+                f"{first}, {part}",
+                "categories differ",
+                differing,
+                "give every part the same categories",
+            )
+    check_photos(
+        report,
+        photos,
+        progress(decode_all(decode_photo, [photo.path for photo in photos], workers), len(photos)),
+    )
     return report
 
 
@@ -63,13 +75,22 @@ def _check_annotations(report: Report, part: str, path: Path) -> cocojson.Column
     add("error", "entries that do not fit COCO's form", faults, "correct or remove them")
     if not len(columns.ids):
         add("error", "no annotations", [path.name], "give the file with labels (instances_*.json)")
-    for kind, ids in (("image", columns.image_ids), ("annotation", columns.ids), ("category", columns.category_ids)):
+    for kind, ids in (
+        ("image", columns.image_ids),
+        ("annotation", columns.ids),
+        ("category", columns.category_ids),
+    ):
         add("error", f"{kind} ids used twice", (f"id {i}" for i in repeated(ids)), "make the ids unique")
     names = np.array(columns.class_names, dtype=str)
     add("error", "category names used twice", repeated(names).tolist(), "rename or merge them")
     shapeless = columns.image_ids[(columns.sizes <= 0).any(1)]
     add("error", "images without width or height", (f"image {i}" for i in shapeless), "correct their sizes")
-    add("warning", "files listed twice", repeated(np.array(columns.names, dtype=str)).tolist(), "remove the repeated entry")
+    add(
+        "warning",
+        "files listed twice",
+        repeated(np.array(columns.names, dtype=str)).tolist(),
+        "remove the repeated entry",
+    )
 
     known_image = np.isin(columns.image_of, columns.image_ids)
     known_category = np.isin(columns.category_of, columns.category_ids)
@@ -93,9 +114,19 @@ def _check_annotations(report: Report, part: str, path: Path) -> cocojson.Column
         cases = (f"annotation {columns.ids[r]} (image {columns.image_of[r]})" for r in rows[mask])
         add("warning", what, cases, cure)
     unlabelled = np.flatnonzero(~np.isin(columns.image_ids, columns.image_of))
-    add("note", "images without annotation", (columns.names[i] for i in unlabelled), "none needed: they train as background")
+    add(
+        "note",
+        "images without annotation",
+        (columns.names[i] for i in unlabelled),
+        "none needed: they train as background",
+    )
     crowds = columns.ids[columns.crowd]
-    add("note", "crowd annotations", (f"annotation {i}" for i in crowds), "none needed: neither object nor background")
+    add(
+        "note",
+        "crowd annotations",
+        (f"annotation {i}" for i in crowds),
+        "none needed: neither object nor background",
+    )
     report.parts[part] = {
         "json": str(path),
         "hash": hashlib.blake2b(data, digest_size=8).hexdigest(),

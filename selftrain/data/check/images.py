@@ -19,7 +19,11 @@ from selftrain.system.errors import UserError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Size = tuple[int, int]  # width, height
-_ROLES = {"train_aug": "train", "pool": "", "unlabeled": ""}  # of a part, if not its name; the pool is no labelled part
+_ROLES = {
+    "train_aug": "train",
+    "pool": "",
+    "unlabeled": "",
+}  # of a part, if not its name; the pool is no labelled part
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ def check_pool(report: Report, folders: list[Path]) -> list[Photo]:
         report.add("error", "pool", "pool unreadable", [str(err)], "")
         return []
     report.parts["pool"] = {"folder": str(pool.folder), "hash": pool.hash, "images": len(pool)}
-    return [Photo("pool", os.fsdecode(name), str(pool.path(i)), None) for i, name in enumerate(pool.names.tolist())]
+    return [
+        Photo("pool", os.fsdecode(name), str(pool.path(i)), None)
+        for i, name in enumerate(pool.names.tolist())
+    ]
 
 
 def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) -> list[Size | None]:
@@ -63,13 +70,21 @@ def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) 
     for part, items in damaged.items():
         report.add("error", part, "image files missing or damaged", items, "download or copy them again")
     for part, items in resized.items():
-        report.add("error", part, "image sizes that disagree with the json", items, "use the images the labels were made for")
+        report.add(
+            "error",
+            part,
+            "image sizes that disagree with the json",
+            items,
+            "use the images the labels were made for",
+        )
 
     shared: dict[tuple[str, ...], list[str]] = {}
     for same in seen.values():
         if len(same) > 1:
             parts = tuple(dict.fromkeys(photo.part for photo in same))
-            shared.setdefault(parts, []).append(" = ".join(dict.fromkeys(f"{photo.part}/{photo.name}" for photo in same)))
+            shared.setdefault(parts, []).append(
+                " = ".join(dict.fromkeys(f"{photo.part}/{photo.name}" for photo in same))
+            )
     for parts, items in shared.items():
         level, cure = overlap(parts)
         report.add(level, ", ".join(parts), "the same picture more than once", items, cure)
@@ -94,7 +109,9 @@ def decode_all(decode: Callable[[Item], Result], items: list[Item], workers: int
         return
     # Spawned, not forked: the progress bar's thread and OpenCV's may hold a lock at that moment, which no child could release.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)) as executor:
+    with ProcessPoolExecutor(
+        workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
+    ) as executor:
         yield from executor.map(decode, items, chunksize=16)
 
 

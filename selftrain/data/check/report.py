@@ -54,7 +54,11 @@ class Report:
 def print_report(report: Report, console: Console) -> None:
     """A table of the parts, a table of the findings, and one line to conclude."""
     parts = Table(box=SIMPLE)
-    columns = {name: title for name, title in _COLUMNS.items() if any(name in facts for facts in report.parts.values())}
+    columns = {
+        name: title
+        for name, title in _COLUMNS.items()
+        if any(name in facts for facts in report.parts.values())
+    }
     for name in ("part", *columns.values()):
         parts.add_column(name, justify="left" if name in ("part", "hash") else "right", no_wrap=True)
     for part, facts in report.parts.items():

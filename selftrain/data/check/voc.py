@@ -74,7 +74,13 @@ def check_voc(
     for one, other in combinations(parts, 2):
         if {one, other} != {"train", "train_aug"}:  # the coarse labels are of the train part and of more
             level, cure = overlap((one, other))
-            report.add(level, f"{one}, {other}", "stems in two lists", sorted({*parts[one].stems} & {*parts[other].stems}), cure)
+            report.add(
+                level,
+                f"{one}, {other}",
+                "stems in two lists",
+                sorted({*parts[one].stems} & {*parts[other].stems}),
+                cure,
+            )
 
     # A photo or mask of several lists is decoded once, and counts for the first of them.
     shown: dict[str, str] = {}
@@ -83,7 +89,9 @@ def check_voc(
         for paths, first in ((part.photos, shown), (part.masks, owner)):
             for path in paths.values():
                 first.setdefault(path, name)
-    pictures = [Photo(name, Path(path).name, path, None) for path, name in shown.items()] + (check_pool(report, pool) if pool else [])
+    pictures = [Photo(name, Path(path).name, path, None) for path, name in shown.items()] + (
+        check_pool(report, pool) if pool else []
+    )
     classes = IGNORED if names is None else len(names)
     items = [(photo.path, None) for photo in pictures] + [(path, classes) for path in owner]
     results = iter(progress(decode_all(_decode, items, workers), len(items)))
@@ -96,7 +104,9 @@ def check_voc(
     return report
 
 
-def _check_list(report: Report, root: Path, name: str, photos: dict[str, str], masks: dict[str, str]) -> _Part | None:
+def _check_list(
+    report: Report, root: Path, name: str, photos: dict[str, str], masks: dict[str, str]
+) -> _Part | None:
     """None for a list that is not there, cannot be read, is empty, or needs no check as it has no labels."""
     path = list_file(root, name)
     if path is None:
@@ -113,7 +123,9 @@ def _check_list(report: Report, root: Path, name: str, photos: dict[str, str], m
         level = "note" if name in ("test", "unlabeled") else "error"
         report.add(level, name, "list empty", [str(path)], "write the stems of its photos there")
         return None
-    report.add("error", name, "stems listed twice", repeated(np.array(listed)).tolist(), "remove the repeated lines")
+    report.add(
+        "error", name, "stems listed twice", repeated(np.array(listed)).tolist(), "remove the repeated lines"
+    )
     part = _Part(list(dict.fromkeys(listed)))
     labelled = not masks.keys().isdisjoint(part.stems)
     if not labelled and name == "test":
@@ -121,7 +133,13 @@ def _check_list(report: Report, root: Path, name: str, photos: dict[str, str], m
         return None
     report.parts[name] = {"list": str(path), "images": len(part.stems)}
     if not labelled and name == "unlabeled":
-        report.add("warning", name, "list without masks", [str(path)], "name the folder of its photos with --unlabeled")
+        report.add(
+            "warning",
+            name,
+            "list without masks",
+            [str(path)],
+            "name the folder of its photos with --unlabeled",
+        )
     for what, files, paths, folder, suffix in (
         ("photo", photos, part.photos, root / "JPEGImages", ".jpg"),
         ("mask", masks, part.masks, root / "SegmentationClass", ".png"),
@@ -131,8 +149,17 @@ def _check_list(report: Report, root: Path, name: str, photos: dict[str, str], m
         base = folder if what == "photo" else root
         paths.update((stem, str(base / files[stem])) for stem in part.stems if stem in files)
         missing = [stem for stem in part.stems if stem not in files]
-        report.add("error", name, f"stems without a {what} in {folder.name}", missing, f"put the {what}s there, or take the stems out of the list")
-        report.quarantine += [{"part": name, "file": str(folder / f"{stem}{suffix}"), "reason": f"no {what} of this stem"} for stem in missing]
+        report.add(
+            "error",
+            name,
+            f"stems without a {what} in {folder.name}",
+            missing,
+            f"put the {what}s there, or take the stems out of the list",
+        )
+        report.quarantine += [
+            {"part": name, "file": str(folder / f"{stem}{suffix}"), "reason": f"no {what} of this stem"}
+            for stem in missing
+        ]
     return part
 
 
@@ -148,7 +175,9 @@ def _decode(item: tuple[str, int | None]) -> tuple:
     return None, mask.shape[::-1], np.bincount(mask.ravel(), minlength=256)
 
 
-def _check_masks(report: Report, owner: dict[str, str], results: Iterable[tuple]) -> dict[str, tuple[Size, np.ndarray]]:
+def _check_masks(
+    report: Report, owner: dict[str, str], results: Iterable[tuple]
+) -> dict[str, tuple[Size, np.ndarray]]:
     """Put what decoding said of each mask into findings; returns (size, pixels of each index) of those that can be used, by path."""
     usable, refused, empty = {}, {}, {}
     for (path, part), (fault, size, counts) in zip(owner.items(), results, strict=True):
@@ -163,11 +192,22 @@ def _check_masks(report: Report, owner: dict[str, str], results: Iterable[tuple]
         cure = "save each as a PNG of one byte a pixel: the index of the class, 255 = ignored; name every class in classes.txt"
         report.add("error", part, "masks damaged or not of class indices", items, cure)
     for part, items in empty.items():
-        report.add("warning", part, "masks that are ignored everywhere", items, "none needed; nothing is learnt from them")
+        report.add(
+            "warning",
+            part,
+            "masks that are ignored everywhere",
+            items,
+            "none needed; nothing is learnt from them",
+        )
     return usable
 
 
-def _check_sizes(report: Report, parts: dict[str, _Part], sizes: dict[str, Size | None], masks: dict[str, tuple[Size, np.ndarray]]) -> None:
+def _check_sizes(
+    report: Report,
+    parts: dict[str, _Part],
+    sizes: dict[str, Size | None],
+    masks: dict[str, tuple[Size, np.ndarray]],
+) -> None:
     seen = set()
     for name, part in parts.items():
         differing = []
@@ -180,11 +220,22 @@ def _check_sizes(report: Report, parts: dict[str, _Part], sizes: dict[str, Size 
             if size != mask_size:
                 differing.append(f"{Path(path).name}: {mask_size_fault(size, Path(pair[1]), mask_size)}")
                 report.quarantine.append({"part": name, "file": path, "reason": differing[-1]})
-        report.add("error", name, "photos whose mask is of another size", differing, "use the masks that were drawn on these photos")
+        report.add(
+            "error",
+            name,
+            "photos whose mask is of another size",
+            differing,
+            "use the masks that were drawn on these photos",
+        )
 
 
 def _conclude(
-    report: Report, name: str, part: _Part, root: Path, names: tuple[str, ...] | None, masks: dict[str, tuple[Size, np.ndarray]]
+    report: Report,
+    name: str,
+    part: _Part,
+    root: Path,
+    names: tuple[str, ...] | None,
+    masks: dict[str, tuple[Size, np.ndarray]],
 ) -> None:
     """The part's facts, and the reader's own word: were it to refuse for a reason not looked for, the check would promise too much."""
     pixels = sum((masks[path][1] for path in part.masks.values() if path in masks), np.zeros(256, np.int64))
@@ -194,7 +245,13 @@ def _conclude(
     report.parts[name]["categories"] = len(names)
     if pixels.any():
         unseen = [label for label, count in zip(names, pixels, strict=False) if count == 0]
-        report.add("note", name, "classes of which there is no pixel", unseen, "none needed, but they are neither learnt nor scored")
+        report.add(
+            "note",
+            name,
+            "classes of which there is no pixel",
+            unseen,
+            "none needed, but they are neither learnt nor scored",
+        )
     try:
         report.parts[name]["hash"] = read_voc(root, name).hash
     except UserError as err:

@@ -1,4 +1,5 @@
 """Write a generated set: `python -m selftrain.data.shapes --out data/shapes`; what it holds: `selftrain/data/shapes/generate.py`."""
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 The class of an object is its texture; silhouette, colour, size and turn are drawn without regard to it. Each image is a pure function of the set's
 seed, its split and its index. `selftrain.data.shapes` writes them to files.
 """
+
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -12,10 +13,19 @@ import numpy as np
 
 from selftrain.data.shapes import textures
 
-VERSION = 1                                     # raise it when the code below, or textures.py, gives other images
+VERSION = 1  # raise it when the code below, or textures.py, gives other images
 SPLITS = ("train", "val", "test", "unlabeled")
-CATEGORY_IDS = (1, 2, 4, 5, 7, 8, 10, 11)       # with gaps, as COCO's: code that takes an id for an index fails here and not only there
-EMPTY = 0.02                                    # share of images without an object
+CATEGORY_IDS = (
+    1,
+    2,
+    4,
+    5,
+    7,
+    8,
+    10,
+    11,
+)  # with gaps, as COCO's: code that takes an id for an index fails here and not only there
+EMPTY = 0.02  # share of images without an object
 
 
 @dataclass(frozen=True)
@@ -42,13 +52,18 @@ class Shapes:
     """another seed, other images"""
 
     def __post_init__(self):
-        object.__setattr__(self, "objects", tuple(self.objects))           # a list where it came from json
-        object.__setattr__(self, "difficulty", float(self.difficulty))     # 0 and 0.0 are one set, and one digest
+        object.__setattr__(self, "objects", tuple(self.objects))  # a list where it came from json
+        object.__setattr__(
+            self, "difficulty", float(self.difficulty)
+        )  # 0 and 0.0 are one set, and one digest
         for ok, need in (
             (self.image_size >= 33, "image_size >= 33"),
             (min(self.train, self.val, self.test, self.unlabeled) >= 0, "no negative count"),
             (2 <= self.classes <= len(textures.NAMES), f"2 <= classes <= {len(textures.NAMES)}"),
-            (len(self.objects) == 2 and 0 <= self.objects[0] <= self.objects[1], "0 <= objects[0] <= objects[1]"),
+            (
+                len(self.objects) == 2 and 0 <= self.objects[0] <= self.objects[1],
+                "0 <= objects[0] <= objects[1]",
+            ),
             (0 <= self.difficulty <= 1, "0 <= difficulty <= 1"),
             (self.seed >= 0, "seed >= 0"),
         ):
@@ -65,7 +80,10 @@ class Shapes:
 
     def categories(self):
         """COCO's category records; the class `i` of `render` is the i-th"""
-        return [dict(id=i, name=n, supercategory="texture") for i, n in zip(CATEGORY_IDS[: self.classes], textures.NAMES)]
+        return [
+            dict(id=i, name=n, supercategory="texture")
+            for i, n in zip(CATEGORY_IDS[: self.classes], textures.NAMES)
+        ]
 
     def digest(self):
         """hash of the fields and of the code's version: equal digests, equal files"""
@@ -73,6 +91,7 @@ class Shapes:
 
 
 # ---- drawing. The canvas is twice as large as the image and shrunk at the end, which smooths the edges.
+
 
 def render(spec: Shapes, split: str, index: int):
     """One image of a split, drawn anew: the same arguments give the same pixels.
@@ -85,11 +104,13 @@ def render(spec: Shapes, split: str, index: int):
     rng = np.random.Generator(np.random.Philox(entropy))
     side = spec.image_size
     canvas = _ground(spec, rng)
-    owner = np.full((side, side), -1, np.int64)         # which object each pixel shows
-    needed, classes = [], []                            # pixels that each object must keep visible
+    owner = np.full((side, side), -1, np.int64)  # which object each pixel shows
+    needed, classes = [], []  # pixels that each object must keep visible
     count = 0 if rng.random() < EMPTY else rng.integers(spec.objects[0], spec.objects[1] + 1)
     for _ in range(count):
-        label = int(rng.integers(spec.classes))         # before placement, so that no class is dropped more often than another
+        label = int(
+            rng.integers(spec.classes)
+        )  # before placement, so that no class is dropped more often than another
         placed = _place(spec, rng, owner, needed)
         if placed:
             size, centre, corner, fine, shown, need = placed
@@ -112,16 +133,33 @@ def _ground(spec, rng):
     for _ in range(rng.poisson(spec.between(1, 5))):
         colour = np.clip(base + swing * rng.uniform(-1.5, 1.5, 3), 0, 1)
         centre, axes = rng.integers(0, 16, 2), rng.integers(1, 4, 2)
-        cv2.ellipse(coarse, tuple(map(int, centre)), tuple(map(int, axes)), float(rng.uniform(0, 180)), 0, 360, colour.tolist(), -1)
-    coarse = cv2.GaussianBlur(coarse, (0, 0), 0.8)      # a blob with a sharp edge would be a solid object
+        cv2.ellipse(
+            coarse,
+            tuple(map(int, centre)),
+            tuple(map(int, axes)),
+            float(rng.uniform(0, 180)),
+            0,
+            360,
+            colour.tolist(),
+            -1,
+        )
+    coarse = cv2.GaussianBlur(coarse, (0, 0), 0.8)  # a blob with a sharp edge would be a solid object
     canvas = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     for _ in range(rng.poisson(spec.between(1, 12))):
         colour = np.clip(base + spec.between(0.2, 0.45) * rng.uniform(-1, 1, 3), 0, 1)
         start, heading, length = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi), rng.uniform(4, 30) * unit
         bend = heading + rng.uniform(-1.5, 1.5) * np.linspace(0, 1, 12)
         steps = np.stack([np.cos(bend), np.sin(bend)], 1) * length / 12
-        points = np.round((start + np.cumsum(steps, 0)) * 16).astype(np.int32)      # 4 fractional bits, see shift
-        cv2.polylines(canvas, [points], False, colour.tolist(), max(1, round(rng.uniform(0.6, 1.5) * unit)), cv2.LINE_8, 4)
+        points = np.round((start + np.cumsum(steps, 0)) * 16).astype(np.int32)  # 4 fractional bits, see shift
+        cv2.polylines(
+            canvas,
+            [points],
+            False,
+            colour.tolist(),
+            max(1, round(rng.uniform(0.6, 1.5) * unit)),
+            cv2.LINE_8,
+            4,
+        )
     return np.clip(canvas, 0, 1)
 
 
@@ -139,7 +177,7 @@ def _place(spec, rng, owner, needed):
     """
     side = spec.image_size
     least, visible = spec.smallest(), spec.between(0.9, 0.4)
-    size = least * (38 / 65 * side / least) ** rng.random()                 # log-uniform
+    size = least * (38 / 65 * side / least) ** rng.random()  # log-uniform
     kept = np.bincount(owner.ravel() + 1, minlength=len(needed) + 1)[1:]
     for _ in range(12):
         centre = rng.uniform(0, side, 2)
@@ -147,13 +185,17 @@ def _place(spec, rng, owner, needed):
         corner = np.floor(outline.min(0)).clip(0, side).astype(int)
         width, height = np.ceil(outline.max(0) + 1).clip(0, side).astype(int) - corner
         fine = np.zeros((2 * height, 2 * width), np.uint8)
-        cv2.fillPoly(fine, [np.round((outline - corner) * 32 - 8).astype(np.int32)], 1, cv2.LINE_8, 4)     # 4 fractional bits; centres at .5
+        cv2.fillPoly(
+            fine, [np.round((outline - corner) * 32 - 8).astype(np.int32)], 1, cv2.LINE_8, 4
+        )  # 4 fractional bits; centres at .5
         shown = fine.reshape(height, 2, width, 2).sum((1, 3)) >= 2
-        need = max(visible * textures.FILL * size**2, 0.35 * least**2)      # a sliver of a small object tells no texture
+        need = max(
+            visible * textures.FILL * size**2, 0.35 * least**2
+        )  # a sliver of a small object tells no texture
         hidden = np.bincount(_window(owner, corner, shown)[shown] + 1, minlength=len(needed) + 1)[1:]
         if shown.sum() >= need and (kept - hidden >= needed).all():
             return size, centre, corner, fine.astype(bool), shown, need
-        size = max(least, 0.9 * size)                                       # a crowded image takes smaller ones
+        size = max(least, 0.9 * size)  # a crowded image takes smaller ones
     return None
 
 
@@ -162,10 +204,14 @@ def _paint(spec, rng, canvas, name, size, centre, corner, fine):
     window = _window(canvas, 2 * corner, fine)
     behind = window[fine].mean(0)
     pairs = rng.random((48, 2, 3))
-    inner = np.abs((pairs[:, 0] - pairs[:, 1]) @ (0.299, 0.587, 0.114))     # in brightness: JPEG and grey photos keep it
-    shades = np.stack([pairs[:, 0], pairs[:, 1], pairs.mean(1)], 1)         # the mean is what a solid object shows
+    inner = np.abs(
+        (pairs[:, 0] - pairs[:, 1]) @ (0.299, 0.587, 0.114)
+    )  # in brightness: JPEG and grey photos keep it
+    shades = np.stack([pairs[:, 0], pairs[:, 1], pairs.mean(1)], 1)  # the mean is what a solid object shows
     outer = np.linalg.norm(shades - behind, axis=2).min(1)
-    merit = np.minimum(np.minimum(inner / 0.40, outer / 0.40), 1)           # the first pair that is good enough, or else the best
+    merit = np.minimum(
+        np.minimum(inner / 0.40, outer / 0.40), 1
+    )  # the first pair that is good enough, or else the best
     first, second = behind + spec.between(1.0, 0.5) * (pairs[merit.argmax()] - behind)
     turn = rng.uniform(0, 2 * np.pi)
     middle = 2 * (centre - corner) - 0.5
@@ -183,7 +229,7 @@ def _photograph(spec, rng, image):
     light = 1 + 0.12 * (np.cos(turn) * ramp + np.sin(turn) * ramp[:, None])
     image = image * light[..., None].astype(np.float32)
     blur = spec.between(0.2, 0.8) * rng.random() * side / 65
-    if blur > 0.2:                                      # below that the kernel is a single pixel
+    if blur > 0.2:  # below that the kernel is a single pixel
         image = cv2.GaussianBlur(image, (0, 0), blur)
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(spec.between(2, 20))
     return np.clip(image * 255 + noise + 0.5, 0, 255).astype(np.uint8)

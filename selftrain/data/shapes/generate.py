@@ -7,6 +7,7 @@ its labels are on disk only so that a teacher's precision and recall, or its pix
     python -m selftrain.data.shapes --out data/shapes --image-size 65 --train 2000 --difficulty 0.3
     python -m selftrain.data.shapes --out data/shapes-voc --layout voc
 """
+
 import json
 import multiprocessing
 import os
@@ -31,19 +32,21 @@ from selftrain.data.voc import encode_mask
 __all__ = ["CATEGORY_IDS", "MARK", "SPLITS", "VERSION", "Layout", "Shapes", "generate", "render"]
 
 Layout = Literal["coco", "voc"]
-MARK = "shapes.json"                            # written last: a folder that has it is whole
-CHUNK = 50                                      # images a task
-FOLDERS = {                                     # of a set in each layout
+MARK = "shapes.json"  # written last: a folder that has it is whole
+CHUNK = 50  # images a task
+FOLDERS = {  # of a set in each layout
     "coco": ("annotations", *(f"{s}2017" for s in SPLITS)),
     "voc": ("VOC2012/JPEGImages", "VOC2012/SegmentationClass"),
 }
-FILES = {                                       # those that are neither photo nor mask
-    "coco": (MARK,),                            # annotations are written after their folder, and nobody adds any
+FILES = {  # those that are neither photo nor mask
+    "coco": (MARK,),  # annotations are written after their folder, and nobody adds any
     "voc": (MARK, "VOC2012/classes.txt", *(f"VOC2012/ImageSets/Segmentation/{s}.txt" for s in SPLITS)),
 }
 
 
-def generate(root, spec: Shapes = Shapes(), workers: int | None = None, progress=None, layout: Layout = "coco") -> Path:
+def generate(
+    root, spec: Shapes = Shapes(), workers: int | None = None, progress=None, layout: Layout = "coco"
+) -> Path:
     """Write the set to `root` and return its path; a folder that holds this very set already is left as it is.
 
     The files are written to a hidden folder beside `root`, which takes its place when all are there, so an interrupted run leaves nothing that looks
@@ -62,13 +65,13 @@ def generate(root, spec: Shapes = Shapes(), workers: int | None = None, progress
     part.mkdir(parents=True)
     try:
         _write(part, spec, layout, workers or _cores(), progress)
-        _assert_ours(root)                              # minutes may have passed
+        _assert_ours(root)  # minutes may have passed
         old = part.with_suffix(".old")
         if root.exists():
             os.replace(root, old)
         try:
             os.replace(part, root)
-        except OSError:                                 # another process put a set there meanwhile
+        except OSError:  # another process put a set there meanwhile
             if not _holds(root, spec, layout):
                 raise
         shutil.rmtree(old, ignore_errors=True)
@@ -95,12 +98,16 @@ def _contents(layout):
 
 
 def _layout(mark):
-    return mark.get("layout", "coco")                   # only the mark of another layout names it
+    return mark.get("layout", "coco")  # only the mark of another layout names it
 
 
 def _holds(root, spec, layout):
     mark = _mark(root)
-    return mark.get("digest") == spec.digest() and _layout(mark) == layout and all((root / name).exists() for name in _contents(layout))
+    return (
+        mark.get("digest") == spec.digest()
+        and _layout(mark) == layout
+        and all((root / name).exists() for name in _contents(layout))
+    )
 
 
 def _assert_ours(root):
@@ -109,15 +116,22 @@ def _assert_ours(root):
         return
     if root.is_symlink() or not root.is_dir():
         foreign = {root.name}
-    elif mark := _mark(root):                           # lists or masks of the user's own may stand beside ours at any depth
+    elif mark := _mark(root):  # lists or masks of the user's own may stand beside ours at any depth
         ours = _contents(_layout(mark))
         folders = {parent for name in ours for parent in name.parents}
-        there = {p.relative_to(root).as_posix() for folder in folders if (root / folder).is_dir() for p in (root / folder).iterdir()}
+        there = {
+            p.relative_to(root).as_posix()
+            for folder in folders
+            if (root / folder).is_dir()
+            for p in (root / folder).iterdir()
+        }
         foreign = there - {str(name) for name in (*ours, *folders)}
     else:
         foreign = {p.name for p in root.iterdir()}
     if foreign:
-        raise FileExistsError(f"{root} holds {sorted(foreign)[0]!r}, which is not of a generated set: it is left alone; choose another folder")
+        raise FileExistsError(
+            f"{root} holds {sorted(foreign)[0]!r}, which is not of a generated set: it is left alone; choose another folder"
+        )
 
 
 def _write(folder, spec, layout, workers, progress):
@@ -127,12 +141,18 @@ def _write(folder, spec, layout, workers, progress):
         (folder / name).mkdir(parents=True, exist_ok=True)
     workers = min(workers, len(tasks))
     # spawned, since a fork of a process whose torch has threads may hang
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) if workers > 1 else nullcontext()
+    pool = (
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+        if workers > 1
+        else nullcontext()
+    )
     records, done = {s: [] for s in SPLITS}, 0
     with pool:
         try:
-            for task, rows in zip(tasks, (pool.map if workers > 1 else map)(partial(_write_chunk, folder, spec, layout), tasks)):
-                records[task[0]] += rows                # in the order of the tasks, whoever was first
+            for task, rows in zip(
+                tasks, (pool.map if workers > 1 else map)(partial(_write_chunk, folder, spec, layout), tasks)
+            ):
+                records[task[0]] += rows  # in the order of the tasks, whoever was first
                 done += len(rows)
                 if progress:
                     progress(done, sum(counts.values()))
@@ -152,15 +172,24 @@ def _finish_coco(folder, spec, records, mark):
         annotations = [a for row in rows for a in row[1]]
         for i, annotation in enumerate(annotations, 1):
             annotation["id"] = i
-        coco = dict(info=dict(description="generated shapes", split=split, **mark), licenses=[], images=[row[0] for row in rows],
-                    annotations=annotations, categories=spec.categories())
+        coco = dict(
+            info=dict(description="generated shapes", split=split, **mark),
+            licenses=[],
+            images=[row[0] for row in rows],
+            annotations=annotations,
+            categories=spec.categories(),
+        )
         (folder / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(coco))
 
 
 def _finish_voc(folder, spec, records, mark):
     for split, stems in records.items():
-        (folder / "VOC2012" / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems))
-    (folder / "VOC2012" / "classes.txt").write_text("".join(f"{name}\n" for name in ("background", *textures.NAMES[: spec.classes])))
+        (folder / "VOC2012" / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(
+            "".join(f"{stem}\n" for stem in stems)
+        )
+    (folder / "VOC2012" / "classes.txt").write_text(
+        "".join(f"{name}\n" for name in ("background", *textures.NAMES[: spec.classes]))
+    )
 
 
 def _start_worker():
@@ -178,7 +207,12 @@ def _write_chunk(folder, spec, layout, task):
 
 
 def _write_photo(path, image):
-    flags = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]     # textures are fine colour
+    flags = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        95,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]  # textures are fine colour
     if not cv2.imwrite(str(path), image[..., ::-1], flags):
         raise OSError(f"cannot write {path}")
 
@@ -204,7 +238,15 @@ def _write_coco(folder, spec, split, index):
     for box, label, mask in zip(boxes, classes, masks):
         code = rle.encode(np.asfortranarray(mask, np.uint8))
         x1, y1, x2, y2 = box.tolist()
-        annotations.append(dict(
-            id=0, image_id=index + 1, category_id=CATEGORY_IDS[label], bbox=[x1, y1, x2 - x1, y2 - y1], area=int(mask.sum()), iscrowd=0,
-            segmentation=dict(size=code["size"], counts=code["counts"].decode())))
+        annotations.append(
+            dict(
+                id=0,
+                image_id=index + 1,
+                category_id=CATEGORY_IDS[label],
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                area=int(mask.sum()),
+                iscrowd=0,
+                segmentation=dict(size=code["size"], counts=code["counts"].decode()),
+            )
+        )
     return dict(id=index + 1, file_name=name, width=spec.image_size, height=spec.image_size), annotations

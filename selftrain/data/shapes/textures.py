@@ -3,6 +3,7 @@
 A texture is a field of blending weights in [0, 1] between two colours. Its edges are softened over one pixel from their signed distance, so that
 it stays clean when it is turned and shrunk.
 """
+
 import numpy as np
 
 NAMES = ("solid", "stripes", "checks", "dots", "rings", "spokes", "gradient", "grid")
@@ -31,7 +32,9 @@ def weights(name, u, v, size, rng):
     drawn without regard to the class then leave the mean colour saying nothing of the class.
     Raises ValueError for an unknown name.
     """
-    phase_u, phase_v, a, b = rng.random(4).tolist()         # as many draws for each texture; Python floats keep float32
+    phase_u, phase_v, a, b = rng.random(
+        4
+    ).tolist()  # as many draws for each texture; Python floats keep float32
     flip = rng.random() < 0.5
     size = float(size)
     period = size / (2.2 + a)
@@ -53,7 +56,9 @@ def weights(name, u, v, size, rng):
     elif name == "gradient":
         w = np.clip(0.5 + u / (0.8 * size), 0, 1)
     elif name == "grid":
-        w = _soft(np.maximum(_bands(u + phase_u * period, period, 0.25), _bands(v + phase_v * period, period, 0.25)))
+        w = _soft(
+            np.maximum(_bands(u + phase_u * period, period, 0.25), _bands(v + phase_v * period, period, 0.25))
+        )
     else:
         raise ValueError(f"no texture {name!r}: one of {', '.join(NAMES)}")
     return 1 - w if flip else w
@@ -65,21 +70,25 @@ def silhouette(size, rng):
     size: side in pixels; the enclosed area is `FILL * size**2`. Returns (K, 2) float64 corner points (x, y) in pixels.
     """
     kind = rng.integers(6)
-    if kind == 0:                                                       # rectangle
+    if kind == 0:  # rectangle
         angle, radius = np.pi * np.array([0.25, 0.75, 1.25, 1.75]), 1.0
-    elif kind == 1:                                                     # ellipse
+    elif kind == 1:  # ellipse
         angle, radius = np.linspace(0, 2 * np.pi, 32, endpoint=False), 1.0
-    elif kind == 2:                                                     # triangle
+    elif kind == 2:  # triangle
         angle, radius = 2 * np.pi / 3 * (np.arange(3) + rng.uniform(-0.12, 0.12, 3)), 1.0
-    elif kind == 3:                                                     # irregular polygon
+    elif kind == 3:  # irregular polygon
         k = rng.integers(5, 9)
         angle, radius = 2 * np.pi / k * (np.arange(k) + rng.uniform(-0.25, 0.25, k)), rng.uniform(0.8, 1.0, k)
-    elif kind == 4:                                                     # star
+    elif kind == 4:  # star
         k = rng.integers(5, 8)
         angle, radius = np.pi / k * np.arange(2 * k), np.where(np.arange(2 * k) % 2, 0.55, 1.0)
-    else:                                                               # blob: a circle with two slow waves
+    else:  # blob: a circle with two slow waves
         angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-        radius = 1 + 0.18 * np.sin(2 * angle + rng.uniform(0, 6.3)) + 0.12 * np.sin(3 * angle + rng.uniform(0, 6.3))
+        radius = (
+            1
+            + 0.18 * np.sin(2 * angle + rng.uniform(0, 6.3))
+            + 0.12 * np.sin(3 * angle + rng.uniform(0, 6.3))
+        )
     stretch, turn = np.sqrt(rng.uniform(1.0, 1.5)), rng.uniform(0, 2 * np.pi)
     x, y = radius * np.cos(angle) * stretch, radius * np.sin(angle) / stretch
     points = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], 1)

@@ -12,13 +12,17 @@ from selftrain.data.coco import CocoDataset
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
-def coco_ap(predictions: dict[int, np.ndarray], dataset: CocoDataset, evaluator: str = "fast") -> dict[str, Any]:
+def coco_ap(
+    predictions: dict[int, np.ndarray], dataset: CocoDataset, evaluator: str = "fast"
+) -> dict[str, Any]:
     """COCO's twelve numbers in percent (-1 where COCO has none, e.g. no small object), and `per_class` AP by name.
 
     predictions: image index -> (N, 6) rows x1 y1 x2 y2 score class.  Every image of the data set must be there exactly once
     (over several processes none twice, none lost), else AssertionError.
     """
-    assert sorted(predictions) == list(range(len(dataset))), f"{len(predictions)} predictions for {len(dataset)} images"
+    assert sorted(predictions) == list(range(len(dataset))), (
+        f"{len(predictions)} predictions for {len(dataset)} images"
+    )
     if evaluator == "fast":
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as COCOeval
@@ -30,17 +34,26 @@ def coco_ap(predictions: dict[int, np.ndarray], dataset: CocoDataset, evaluator:
     rows = np.concatenate([predictions[i] for i in range(len(dataset))]).astype(np.float64)
     if not len(rows):
         return {name: 0.0 for name in NAMES} | {"per_class": {name: 0.0 for name in dataset.class_names}}
-    with contextlib.redirect_stdout(io.StringIO()), _no_collection():   # both evaluators print tables of their own
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        _no_collection(),
+    ):  # both evaluators print tables of their own
         truth, found = COCO(), COCO()
         truth.dataset = dataset.to_coco()
-        found.dataset = {"images": truth.dataset["images"], "categories": truth.dataset["categories"], "annotations": _annotations(rows, counts, dataset)}
+        found.dataset = {
+            "images": truth.dataset["images"],
+            "categories": truth.dataset["categories"],
+            "annotations": _annotations(rows, counts, dataset),
+        }
         truth.createIndex()
-        found.createIndex()                                             # what loadRes does, without an unused polygon a box
+        found.createIndex()  # what loadRes does, without an unused polygon a box
         evaluation = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU x recall x class, all sizes, 100 detections
+    precision = np.asarray(evaluation.eval["precision"])[
+        :, :, :, 0, -1
+    ]  # IoU x recall x class, all sizes, 100 detections
     per_class = {}
     for k, name in enumerate(dataset.class_names):
         valid = precision[:, :, k][precision[:, :, k] > -1]
@@ -52,9 +65,27 @@ def coco_ap(predictions: dict[int, np.ndarray], dataset: CocoDataset, evaluator:
 def _annotations(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> list[dict]:
     """COCO's dict a detection, from rows (N, 6) in image order."""
     sides = rows[:, 2:4] - rows[:, :2]
-    columns = (np.repeat(dataset.image_ids, counts), np.array(dataset.category_ids)[rows[:, 5].astype(int)], np.hstack([rows[:, :2], sides]), sides.prod(1), rows[:, 4])
-    return [{"id": n, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": 0, "score": score}
-            for n, (image, category, box, area, score) in enumerate(zip(*(column.tolist() for column in columns)), 1)]
+    columns = (
+        np.repeat(dataset.image_ids, counts),
+        np.array(dataset.category_ids)[rows[:, 5].astype(int)],
+        np.hstack([rows[:, :2], sides]),
+        sides.prod(1),
+        rows[:, 4],
+    )
+    return [
+        {
+            "id": n,
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "area": area,
+            "iscrowd": 0,
+            "score": score,
+        }
+        for n, (image, category, box, area, score) in enumerate(
+            zip(*(column.tolist() for column in columns)), 1
+        )
+    ]
 
 
 @contextlib.contextmanager

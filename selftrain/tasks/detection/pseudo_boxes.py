@@ -15,8 +15,17 @@ def auto_threshold(scores: np.ndarray, boxes: float) -> float:
     return float(np.sort(scores)[::-1][count - 1])
 
 
-def select(rows: np.ndarray, images: np.ndarray, sizes: np.ndarray, pool: Pool, human: CocoDataset, *, threshold: float, low: float | None,
-           keep_empty: bool) -> CocoDataset:
+def select(
+    rows: np.ndarray,
+    images: np.ndarray,
+    sizes: np.ndarray,
+    pool: Pool,
+    human: CocoDataset,
+    *,
+    threshold: float,
+    low: float | None,
+    keep_empty: bool,
+) -> CocoDataset:
     """The pseudo-labelled data set.
 
     rows (N, 6): x1 y1 x2 y2 score class; images (N,): index into the pool; sizes (pool, 2): width, height.  Boxes with score >= threshold are objects; those
@@ -28,14 +37,27 @@ def select(rows: np.ndarray, images: np.ndarray, sizes: np.ndarray, pool: Pool, 
     order = np.lexsort((-rows[:, 4], images))
     rows, images, sure = rows[order], images[order], sure[order]
     kept = np.arange(len(pool)) if keep_empty else np.unique(images[sure])
-    inside = np.isin(images, kept)                                      # an image with uncertain boxes alone may have been dropped
+    inside = np.isin(images, kept)  # an image with uncertain boxes alone may have been dropped
     rows, images, sure = rows[inside], images[inside], sure[inside]
     boxes = rows[:, :4].astype(np.float64)
     return CocoDataset(
-        folder=pool.folder, names=pool.names[kept], image_ids=kept.astype(np.int64) + 1, sizes=sizes[kept],
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(np.searchsorted(kept, images), minlength=len(kept)))]).astype(np.int64),
-        boxes=boxes, classes=rows[:, 5].astype(np.int16), crowd=~sure, areas=(boxes[:, 2:] - boxes[:, :2]).prod(1), scores=rows[:, 4].astype(np.float32),
-        class_names=human.class_names, category_ids=human.category_ids, hash="", dropped={})
+        folder=pool.folder,
+        names=pool.names[kept],
+        image_ids=kept.astype(np.int64) + 1,
+        sizes=sizes[kept],
+        offsets=np.concatenate(
+            [[0], np.cumsum(np.bincount(np.searchsorted(kept, images), minlength=len(kept)))]
+        ).astype(np.int64),
+        boxes=boxes,
+        classes=rows[:, 5].astype(np.int16),
+        crowd=~sure,
+        areas=(boxes[:, 2:] - boxes[:, :2]).prod(1),
+        scores=rows[:, 4].astype(np.float32),
+        class_names=human.class_names,
+        category_ids=human.category_ids,
+        hash="",
+        dropped={},
+    )
 
 
 def outcomes(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: float = 0.5) -> np.ndarray:
@@ -51,7 +73,9 @@ def outcomes(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: floa
         boxes, classes, crowd = truth.labels(int(image))
         free = ~crowd
         # against a crowd pycocotools divides by the detection's own area
-        overlaps = np.asarray(mask_utils.iou(_xywh(rows[mine]), _xywh(boxes), crowd.astype(np.uint8))).reshape(len(mine), len(boxes))
+        overlaps = np.asarray(
+            mask_utils.iou(_xywh(rows[mine]), _xywh(boxes), crowd.astype(np.uint8))
+        ).reshape(len(mine), len(boxes))
         for place, overlap, label in zip(mine, overlaps, rows[mine, 5].astype(int)):
             hits = (overlap >= iou) & (classes == label)
             if (hits & free).any():
@@ -75,9 +99,14 @@ def examples(dataset: CocoDataset, pool: Pool, count: int = 8) -> list[dict]:
     for index in range(min(count, len(pool))):
         boxes = []
         if index in places:
-            part = slice(*dataset.offsets[places[index]:places[index] + 2])
-            boxes = [[*(round(float(x), 1) for x in box), int(label), round(float(score), 3)]
-                     for box, label, score, unsure in zip(dataset.boxes[part], dataset.classes[part], dataset.scores[part], dataset.crowd[part]) if not unsure]
+            part = slice(*dataset.offsets[places[index] : places[index] + 2])
+            boxes = [
+                [*(round(float(x), 1) for x in box), int(label), round(float(score), 3)]
+                for box, label, score, unsure in zip(
+                    dataset.boxes[part], dataset.classes[part], dataset.scores[part], dataset.crowd[part]
+                )
+                if not unsure
+            ]
         shown.append({"photo": pool.names[index].decode(), "boxes": boxes})
     return shown
 

@@ -31,7 +31,7 @@ from selftrain.tasks.segmentation.miou import confusion, iou
 FULL = 254  # the share that means 1; 255 is kept for what is ignored
 SHRINK = 4
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # at which a teacher's pixels are measured
-EXAMPLES, EXAMPLE_SIDE = 8, 96   # masks that a report shows, and their longer side in pixels
+EXAMPLES, EXAMPLE_SIDE = 8, 96  # masks that a report shows, and their longer side in pixels
 
 
 @dataclass
@@ -39,9 +39,11 @@ class PseudoMask:
     """What a teacher says of one photo."""
 
     png: bytes
-    kept: np.ndarray                 # (K,) int64 pixels of each class that are sure enough
-    found: np.ndarray                # (K,) int64 pixels where the class is the best
-    by_threshold: np.ndarray | None = None  # (T + 1, 2) of the labelled pixels: (kept, kept and right) at each threshold, then all of them
+    kept: np.ndarray  # (K,) int64 pixels of each class that are sure enough
+    found: np.ndarray  # (K,) int64 pixels where the class is the best
+    by_threshold: np.ndarray | None = (
+        None  # (T + 1, 2) of the labelled pixels: (kept, kept and right) at each threshold, then all of them
+    )
 
 
 def hard_mask(chances: Tensor, threshold: float) -> PseudoMask:
@@ -71,10 +73,15 @@ def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
     best, label = (t.cpu().numpy() for t in chances.max(0))
     truth = hidden.mask(index)
     if truth.shape != label.shape:
-        raise UserError(f"{hidden.path(index)}: {mask_size_fault(label.shape[::-1], hidden.mask_path(index), truth.shape[::-1])}")
+        raise UserError(
+            f"{hidden.path(index)}: {mask_size_fault(label.shape[::-1], hidden.mask_path(index), truth.shape[::-1])}"
+        )
     known = truth != IGNORED
     best, right = best[known], (label == truth)[known]
-    return np.array([(np.count_nonzero(best >= t), np.count_nonzero(right & (best >= t))) for t in (*THRESHOLDS, 0.0)], np.int64)
+    return np.array(
+        [(np.count_nonzero(best >= t), np.count_nonzero(right & (best >= t))) for t in (*THRESHOLDS, 0.0)],
+        np.int64,
+    )
 
 
 def soften(mask: np.ndarray) -> np.ndarray:
@@ -89,7 +96,9 @@ class PseudoDataset(VocDataset):
         try:
             return self._read(i)
         except UserError as error:
-            raise UserError(f"{str(error).split('. ')[0]}. It is a pseudo-mask: delete the folder {self.mask_folder}, and the pool is labelled again") from None
+            raise UserError(
+                f"{str(error).split('. ')[0]}. It is a pseudo-mask: delete the folder {self.mask_folder}, and the pool is labelled again"
+            ) from None
 
     def _read(self, i: int) -> np.ndarray:
         return super().mask(i)
@@ -129,8 +138,12 @@ def write_part(path: Path, pool: Pool, predictions: dict[int, PseudoMask], secon
             made.add(file.parent)
         file.write_bytes(found.png)
     indices = np.array(sorted(predictions), np.int64)
-    content = {"indices": indices, "seconds": np.float64(seconds), "kept": np.stack([predictions[i].kept for i in indices]),
-               "found": np.stack([predictions[i].found for i in indices])}
+    content = {
+        "indices": indices,
+        "seconds": np.float64(seconds),
+        "kept": np.stack([predictions[i].kept for i in indices]),
+        "found": np.stack([predictions[i].found for i in indices]),
+    }
     if pool.hidden is not None:
         content["by_threshold"] = np.stack([predictions[i].by_threshold for i in indices])
     write_atomic(path, lambda file: np.savez(file, **content))
@@ -140,22 +153,46 @@ def write_labels(path: Path, parts: list[Path], pool: Pool, class_names: tuple[s
     """List every photo with at least one sure pixel, and its mask; returns the report."""
     loaded = [np.load(part) for part in parts]
     order = np.concatenate([part["indices"] for part in loaded]).argsort()
-    kept, found = (np.concatenate([part[name] for part in loaded])[order] for name in ("kept", "found"))     # (N, K)
+    kept, found = (
+        np.concatenate([part[name] for part in loaded])[order] for name in ("kept", "found")
+    )  # (N, K)
     used = np.flatnonzero(kept.sum(1))
     if not len(used):
-        raise UserError(f"the teacher is sure of no pixel of the pool at --pseudo-threshold {info['threshold']:g}. Train the teacher longer (--steps), "
-                        "give it more labels, or lower the threshold")
-    share = {name: float(k / f) if f else None for name, k, f in zip(class_names, kept.sum(0), found.sum(0), strict=True)}
-    report = {"threshold": info["threshold"], "pool_images": len(pool), "kept_images": len(used), "kept_pixels": float(kept.sum() / found.sum()),
-              "kept_pixels_per_class": share, "share_per_class": {name: float(n / kept.sum()) for name, n in zip(class_names, kept.sum(0))},
-              "images_per_class": {name: int(n) for name, n in zip(class_names, (kept > 0).sum(0))}}
-    masks = [{"photo": pool.names[i].decode(), "mask": f"masks/{mask_file(pool, i)}", "index": int(i)} for i in used]
+        raise UserError(
+            f"the teacher is sure of no pixel of the pool at --pseudo-threshold {info['threshold']:g}. Train the teacher longer (--steps), "
+            "give it more labels, or lower the threshold"
+        )
+    share = {
+        name: float(k / f) if f else None
+        for name, k, f in zip(class_names, kept.sum(0), found.sum(0), strict=True)
+    }
+    report = {
+        "threshold": info["threshold"],
+        "pool_images": len(pool),
+        "kept_images": len(used),
+        "kept_pixels": float(kept.sum() / found.sum()),
+        "kept_pixels_per_class": share,
+        "share_per_class": {name: float(n / kept.sum()) for name, n in zip(class_names, kept.sum(0))},
+        "images_per_class": {name: int(n) for name, n in zip(class_names, (kept > 0).sum(0))},
+    }
+    masks = [
+        {"photo": pool.names[i].decode(), "mask": f"masks/{mask_file(pool, i)}", "index": int(i)}
+        for i in used
+    ]
     if pool.hidden is not None:
         report |= quality(_dataset(path.parent, pool, masks, class_names, info["soft"]), pool.hidden, used)
-        if all("by_threshold" in part for part in loaded):  # not if the hidden labels came after the first parts
+        if all(
+            "by_threshold" in part for part in loaded
+        ):  # not if the hidden labels came after the first parts
             *counts, (labelled, _) = sum(part["by_threshold"].sum(0) for part in loaded).tolist()
-            report["by_threshold"] = [{"threshold": t, "precision": right / max(1, kept), "recall": right / max(1, labelled)} for t, (kept, right) in zip(THRESHOLDS, counts)]
-    report["examples"] = [{"photo": pool.names[i].decode(), "mask": _small(path.parent / "masks" / mask_file(pool, i))} for i in range(min(EXAMPLES, len(pool)))]
+            report["by_threshold"] = [
+                {"threshold": t, "precision": right / max(1, kept), "recall": right / max(1, labelled)}
+                for t, (kept, right) in zip(THRESHOLDS, counts)
+            ]
+    report["examples"] = [
+        {"photo": pool.names[i].decode(), "mask": _small(path.parent / "masks" / mask_file(pool, i))}
+        for i in range(min(EXAMPLES, len(pool)))
+    ]
     content = msgspec.json.encode({"info": info | {"report": report}, "masks": masks}, order="deterministic")
     write_atomic(path, lambda file: file.write(content))
     return report
@@ -167,7 +204,11 @@ def _small(path: Path) -> str:
         mask = np.asarray(picture)
     mask = mask if mask.ndim == 2 else mask[..., 2]  # soft: OpenCV wrote the best class first, as blue
     scale = min(1.0, EXAMPLE_SIDE / max(mask.shape))
-    small = cv2.resize(mask, [max(1, round(side * scale)) for side in mask.shape[::-1]], interpolation=cv2.INTER_NEAREST_EXACT)
+    small = cv2.resize(
+        mask,
+        [max(1, round(side * scale)) for side in mask.shape[::-1]],
+        interpolation=cv2.INTER_NEAREST_EXACT,
+    )
     return base64.b64encode(encode_mask(small)).decode()
 
 
@@ -185,9 +226,15 @@ def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
             if found.ndim == 3:  # soft: at a quarter of the side
                 found = cv2.resize(found[..., 0], hidden.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             if found.shape != hidden.shape:
-                raise UserError(f"{labels.path(place[index])}: {mask_size_fault(found.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}")
+                raise UserError(
+                    f"{labels.path(place[index])}: {mask_size_fault(found.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}"
+                )
             matrix = matrix + confusion(found, hidden, len(labels.class_names))
-    return {"accuracy": float(np.trace(matrix) / max(1, matrix.sum())), "mIoU": 100 * float(np.nanmean(iou(matrix))), "covered": float(matrix.sum() / max(1, labelled))}
+    return {
+        "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
+        "mIoU": 100 * float(np.nanmean(iou(matrix))),
+        "covered": float(matrix.sum() / max(1, labelled)),
+    }
 
 
 def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocDataset:
@@ -197,16 +244,28 @@ def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocData
         info, masks = content["info"], content["masks"]
         classes, soft = tuple(info["classes"]), info["soft"]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a list of pseudo-masks ({error!r}); delete it, and it is written again") from None
+        raise UserError(
+            f"{path}: not a list of pseudo-masks ({error!r}); delete it, and it is written again"
+        ) from None
     if classes != class_names:
-        raise UserError(f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; label the pool with a teacher of this data")
+        raise UserError(
+            f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; label the pool with a teacher of this data"
+        )
     return _dataset(path.parent, pool, masks, class_names, soft)
 
 
-def _dataset(folder: Path, pool: Pool, masks: list[dict], class_names: tuple[str, ...], soft: bool) -> VocDataset:
+def _dataset(
+    folder: Path, pool: Pool, masks: list[dict], class_names: tuple[str, ...], soft: bool
+) -> VocDataset:
     kind = SoftDataset if soft else PseudoDataset
-    return kind(folder=pool.folder, mask_folder=folder, names=np.array([m["photo"].encode() for m in masks]),
-                mask_names=np.array([m["mask"].encode() for m in masks]), image_ids=np.array([m["photo"] for m in masks]), class_names=class_names)
+    return kind(
+        folder=pool.folder,
+        mask_folder=folder,
+        names=np.array([m["photo"].encode() for m in masks]),
+        mask_names=np.array([m["mask"].encode() for m in masks]),
+        image_ids=np.array([m["photo"] for m in masks]),
+        class_names=class_names,
+    )
 
 
 # ---- for people ---------------------------------------------------------------------------------------------------------------
@@ -217,19 +276,30 @@ def announce(pool: Pool) -> str:
     some = np.linspace(0, len(pool) - 1, min(50, len(pool))).astype(int)
     sizes = np.array([image_size(pool.path(i)) for i in some])
     each = float((3 * np.ceil(sizes / SHRINK).prod(1)).mean())
-    return (f"soft pseudo-labels: two classes and a share at 1/{SHRINK} of the photo's side, {each:,.0f} bytes a photo before PNG's compression "
-            f"(mean of {len(some)}), {each * len(pool) / 1e9:.3f} GB for {len(pool):,} photos")
+    return (
+        f"soft pseudo-labels: two classes and a share at 1/{SHRINK} of the photo's side, {each:,.0f} bytes a photo before PNG's compression "
+        f"(mean of {len(some)}), {each * len(pool) / 1e9:.3f} GB for {len(pool):,} photos"
+    )
 
 
 def describe(report: dict) -> str:
     soft = report["threshold"] is None
-    lines = [f"soft pseudo-masks: {report['kept_images']} images" if soft else
-             f"pseudo-masks at probability >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['kept_pixels']:.1%} of their pixels"]
+    lines = [
+        f"soft pseudo-masks: {report['kept_images']} images"
+        if soft
+        else f"pseudo-masks at probability >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['kept_pixels']:.1%} of their pixels"
+    ]
     by_share = sorted(report["share_per_class"].items(), key=lambda item: -item[1])
     kept = report["kept_pixels_per_class"]
-    shown = [f"{name} {share:.1%}" + ("" if soft or kept[name] is None else f" (kept {kept[name]:.0%})") for name, share in by_share[:12]]
-    lines.append(f"share of the {'' if soft else 'kept '}pixels: {', '.join(shown)}{', ...' if len(by_share) > 12 else ''}")
+    shown = [
+        f"{name} {share:.1%}" + ("" if soft or kept[name] is None else f" (kept {kept[name]:.0%})")
+        for name, share in by_share[:12]
+    ]
+    lines.append(
+        f"share of the {'' if soft else 'kept '}pixels: {', '.join(shown)}{', ...' if len(by_share) > 12 else ''}"
+    )
     if "accuracy" in report:
-        lines.append(f"against the pool's hidden labels: {report['accuracy']:.1%} of these pixels right, mIoU {report['mIoU']:.1f}, {report['covered']:.1%} of the labelled pixels covered")
+        lines.append(
+            f"against the pool's hidden labels: {report['accuracy']:.1%} of these pixels right, mIoU {report['mIoU']:.1f}, {report['covered']:.1%} of the labelled pixels covered"
+        )
     return "\n".join(lines)
-
