@@ -1,202 +1,246 @@
-"""One json a cell: what was run, on what, and what came of it.  Schema 2:
+"""What a finished cell leaves behind: one json file with what was run, on what, and what came of it.
 
-schema, key, task               version of this list; hash of all that decides the result; coco (detection) or pascal (segmentation)
-arm, start, round, origin       row of a table; first weights; 0 supervised, 1 student, 2 its student; file or hub name of the weights
-recipe, settings                name; every field that decides the result (policy, fraction, seed, steps ...)
-shapes                          what the generated data set was drawn from; null for other data
-split, metric, metrics          what was scored; the main score; every score, on that split
-curve, flattened                scores on the val split by step; whether the last quarter of the steps changed the main one by under 2 % of its last value
-steps, images, labelled_images  of its own training, a teacher's not counted
-labels, protocol                which human labels; which labels and pool, where a data set has several kinds (PASCAL)
-pseudo_labels                   of a student: report, hashes and cell of its teacher, quality by threshold, some examples; else null
-hashes                          data (all labelled splits), train, val, test, pool, weights (first), final (last), source
-sources                         hash of each file of code that decides a result, as it was when the cell began
-sources_changed                 files that were other when it ended: an interrupted run that went on with changed code
-measured                        seconds (label_seconds of them labelling), energy_kwh where the accelerator reports it,
-                                peak_memory_gib, hardware, versions, precision, finished
-
-`measured` holds what differs between two runs of the same cell; everything else is equal bit for bit on the same machine,
-interrupted or not.
+`Record` is the schema; each field's meaning stands below it.  `measured` holds what differs between two runs of the same cell;
+everything else is equal bit for bit on the same machine, interrupted or not.
 """
 
-import ast
-import functools
-import hashlib
-import importlib.metadata
-import io
 import json
-import os
-import platform
-import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import msgspec
 
+from selftrain.system.errors import UserError
 from selftrain.system.files import write_json
 
-SCHEMA = 2
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "accelerate",
-    "albumentations",
-    "opencv-python-headless",
-    "numpy",
-    "pycocotools",
-    "faster-coco-eval",
-)
-FLAT = 0.02
-ROOT = Path(__file__).resolve().parent.parent
-# of augment/ and selftrain/, what can stop a run or describe it but not change its result
-NOT_DECIDING = (
-    "augment/show.py",
-    "selftrain/record.py",
-    "selftrain/program.py",
-    "selftrain/system/errors",
-    "selftrain/system/files",
-    "selftrain/system/launch",
-    "selftrain/system/lock",
-    "selftrain/system/progress",
-    "selftrain/system/stop",
-    "selftrain/study/",
-    "selftrain/report/",
-    "selftrain/data/check/",
-)
+SCHEMA = 3
 
 
-def flattened(curve: list[dict], metric: str) -> bool | None:
-    """Whether the curve had flattened: it gained, or lost, under 2 % of its last value over the last quarter of the steps.
+@dataclass(frozen=True)
+class Arm:
+    """A row of a table: where the weights come from, and what is done besides supervised training.
 
-    None for under 4 points, and where nothing was learned.  It is said of this schedule: where the learning rate decays to zero a longer one may still go further.
+    `str(arm)` is for display only and is never parsed back.
     """
-    gain = last_quarter(curve, metric)
-    return None if gain is None else abs(gain) < FLAT
+
+    start: str
+    """random, imagenet, imagenet++ or checkpoint:FILE"""
+    methods: tuple[str, ...] = ()
+    """such as ("self-training",); one entry for each round"""
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of self-training: 0 for a supervised arm, 1 for a student, 2 for the student of a student."""
+        return self.methods.count("self-training")
+
+    @property
+    def order(self) -> tuple:
+        """Sorts the arms of tables and figures: supervised before self-trained, random first."""
+        return self.rounds, self.start != "random", self.start, self.methods
+
+    def __str__(self) -> str:
+        """`random`, `imagenet + self-training`, `random + self-training x2`."""
+        words = [self.start]
+        for method in dict.fromkeys(self.methods):
+            times = self.methods.count(method)
+            words.append(method if times == 1 else f"{method} x{times}")
+        return " + ".join(words)
 
 
-def last_quarter(curve: list[dict], metric: str) -> float | None:
-    """Gain over the last quarter of the steps, as a share of the last value; None as above."""
-    last = curve[-1]
-    before = max(
-        (p for p in curve if p["step"] <= 0.75 * last["step"]), key=lambda p: p["step"], default=None
-    )
-    return (
-        None
-        if len(curve) < 4 or before is None or last[metric] <= 0
-        else (last[metric] - before[metric]) / last[metric]
-    )
+class Setting(Mapping[str, Any]):
+    """A place in a study's tables: what each of the study's axes, such as policy and fraction, is set to there.
+
+    It is a mapping from the names of recipe fields to their values, and can be a key of a dictionary.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] = {}, /, **more: Any):
+        """Values may be anything that json can hold."""
+        self._values = {**values, **more}
+
+    def __getitem__(self, axis: str) -> Any:
+        return self._values[axis]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self._values, sort_keys=True))
+
+    def __repr__(self) -> str:
+        return f"Setting({', '.join(f'{axis}={value!r}' for axis, value in self._values.items())})"
+
+    def but(self, **changed: Any) -> "Setting":
+        """The same place with some axes changed or added."""
+        return Setting(self._values, **changed)
 
 
-def arms(records: list[dict]) -> list[str]:
-    """The arms in the order of tables and figures: supervised before self-trained, random first."""
-    return sorted(
-        {r["arm"] for r in records},
-        key=lambda arm: next(
-            (r["round"], r["start"] != "random", r["start"]) for r in records if r["arm"] == arm
-        ),
-    )
+class Need(msgspec.Struct, frozen=True):
+    """Another cell that a cell was made from, such as its teacher."""
+
+    cell: str
+    """key of that cell"""
+    final: str
+    """hash of that cell's final weights, as they were used"""
 
 
-def steps_to(curve: list[dict], metric: str, target: float) -> int | None:
-    """First evaluated step at which the curve reaches `target`; never an interpolation."""
-    return next((p["step"] for p in curve if p[metric] >= target), None)
+class Hashes(msgspec.Struct, frozen=True, kw_only=True):
+    """Short hashes (hexadecimal) of everything that went into a cell, and of its final weights."""
+
+    data: str
+    """of all labelled splits together"""
+    train: str
+    """of the labelled training images"""
+    val: str
+    """of the split that the curve was measured on"""
+    test: str
+    """of the split that the score was measured on"""
+    pool: str | None
+    """of the unlabelled pool, for cells that learn from it"""
+    weights: str
+    """of the first weights: a file's hash, a hub name, or `random`"""
+    final: str
+    """of the final weights"""
+    source: str
+    """of `Record.sources`"""
 
 
-@functools.cache
-def sources() -> dict[str, str]:
-    """File -> hash (8 hex digits) of the code that decides a result, without comments and docstrings: those may be improved at any time."""
-    found = {}
-    for path in sorted([*(ROOT / "augment").rglob("*.py"), *(ROOT / "selftrain").rglob("*.py")]):
-        name = path.relative_to(ROOT).as_posix()
-        if not name.startswith(NOT_DECIDING):
-            found[name] = hashlib.blake2b(_bare(path.read_text()).encode(), digest_size=4).hexdigest()
-    return found
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two runs of the same cell."""
+
+    seconds: float
+    """of training, evaluation of the curve and labelling"""
+    label_seconds: float
+    """of these, seconds of labelling the pool"""
+    energy_kwh: float | None = None
+    """of all accelerators, where they report it"""
+    peak_memory_gib: float
+    """of one process"""
+    hardware: dict[str, Any]
+    """device, processes, threads, cores, system"""
+    versions: dict[str, str]
+    """of Python and of the libraries that decide a result"""
+    precision: str
+    """mixed precision: no, bf16 or fp16"""
+    finished: str = ""
+    """local time, year first"""
 
 
-def _bare(code: str) -> str:
-    """The lines of code, cut out of the text itself: a parser's own rendering differs from one Python to the next."""
-    lines = code.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.type == tokenize.COMMENT:
-            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
-    for node in ast.walk(ast.parse(code)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            first, last = node.lineno - 1, node.end_lineno
-            if not lines[first][: node.col_offset].strip():  # a line of its own
-                lines[first:last] = [""] * (last - first)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished cell."""
+
+    schema: int = SCHEMA
+    """version of this list of fields"""
+    key: str
+    """hash of everything that decides the result"""
+    task: str
+    """coco (detection) or pascal (segmentation)"""
+    arm: Arm
+    """the row of a table"""
+    origin: str
+    """file or hub name of the first weights, or `teacher KEY`"""
+    recipe: str
+    """name of the recipe"""
+    settings: dict[str, Any]
+    """every field of the recipe that decides the result: policy, fraction, seed, steps ..."""
+    shapes: dict[str, Any] | None = None
+    """what a generated data set was drawn from; null for other data"""
+    split: str
+    """which split gave the score: test, or val where there is no labelled test split"""
+    metric: str
+    """name of the main score"""
+    metrics: dict[str, Any]
+    """every score on that split"""
+    curve: list[dict[str, float]]
+    """scores on the val split by step"""
+    flattened: bool | None
+    """whether the last quarter of the steps changed the main score by under 2 % of its last value; null where that cannot be told"""
+    steps: int
+    """optimizer steps of its own training"""
+    images: int
+    """images that its own training saw; those of the cells it needs are not counted"""
+    labelled_images: int
+    """how many images had human labels"""
+    labels: str
+    """which human labels, where a data set has several kinds (PASCAL: train or train_aug)"""
+    protocol: str
+    """which labels and which pool, where a data set has several kinds (PASCAL: also train+pseudo_aug)"""
+    needs: dict[str, Need] = {}
+    """the cells that it was made from, by their role: teacher, weights ..."""
+    pseudo_labels: dict[str, Any] | None = None
+    """of a student: report on its pseudo-labels, their hash, quality by threshold, some examples"""
+    hashes: Hashes
+    sources: dict[str, str] = {}
+    """hash of each file of code that decides a result, as it was when the cell began"""
+    sources_changed: list[str] = []
+    """files that were different when it ended: an interrupted run that went on with changed code"""
+    measured: Measured
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.settings["seed"]
+
+    @property
+    def score(self) -> float:
+        """The main score on the reported split."""
+        return self.metrics[self.metric]
 
 
-def changed(then: dict[str, str], now: dict[str, str] | None = None) -> list[str]:
-    """Files of code that are other now, or new, or gone."""
-    now = sources() if now is None else now
-    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+def arms(records: list[Record]) -> list[Arm]:
+    """The different arms of `records` in the order of tables and figures: supervised before self-trained, random first."""
+    return sorted({r.arm for r in records}, key=lambda arm: arm.order)
 
 
-def stale(record: dict) -> list[str]:
-    """Why a finished record is no result of the code as it is; empty where it is one."""
-    if record.get("schema") != SCHEMA:
-        return [f"its schema is {record.get('schema')}, now {SCHEMA}"]
-    reasons = []
-    if other := changed(record["sources"]):
-        reasons.append(f"code changed since: {', '.join(other)}")
-    if record["sources_changed"]:
-        reasons.append(f"code changed while it ran: {', '.join(record['sources_changed'])}")
-    return reasons
+def parse(content: dict[str, Any], source: str = "record") -> Record:
+    """A record from decoded json; older schemas are brought up to today's.  Raises UserError naming `source` where a field is missing."""
+    try:
+        return msgspec.convert(_upgrade(content), Record)
+    except (msgspec.ValidationError, KeyError, TypeError) as error:
+        raise UserError(f"{source}: not a record of this program ({error}); delete it, and the cell is run again") from None
 
 
-def hardware(processes: int) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
-    return {
-        "device": device,
-        "processes": processes,
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-    }
+def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
+    """A record of schema 1 or 2 as one of schema 3."""
+    if content["schema"] >= SCHEMA:
+        return content
+    made = dict(content, schema=SCHEMA)
+    made["arm"] = {"start": made.pop("start"), "methods": ["self-training"] * made.pop("round")}
+    made.setdefault("task", "pascal" if made["metric"] == "mIoU" else "coco")
+    made.setdefault("protocol", made["labels"])
+    if labels := made["pseudo_labels"]:
+        labels = made["pseudo_labels"] = dict(labels)
+        made["needs"] = {"teacher": {"cell": labels.pop("teacher_cell"), "final": labels.pop("teacher")}}
+    return made
 
 
-def energy_joules() -> float | None:
-    """What this process's accelerator has used since its driver was loaded, where it says so; differences of it count."""
-    if not torch.cuda.is_available():
+def read(path: Path) -> Record | None:
+    """A finished cell's record, or None where there is none.  Raises UserError for a file that is not a record."""
+    if not path.exists():
         return None
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return (
-            pynvml.nvmlDeviceGetTotalEnergyConsumption(
-                pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties().uuid}")
-            )
-            / 1000
-        )
-    except Exception:  # no NVML, no such counter, no permission: each is "not reported"
-        return None
+        return parse(json.loads(path.read_text()), str(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not a record ({error}); delete it, and the cell is run again") from None
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def read_many(path: Path) -> list[Record]:
+    """The records of one json file: a single one, or a list of them."""
+    content = json.loads(path.read_text())
+    return [parse(each, str(path)) for each in (content if isinstance(content, list) else [content])]
 
 
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in PACKAGES
-    }
+def to_json(record: Record) -> dict[str, Any]:
+    """What is written to a file."""
+    return msgspec.to_builtins(record)
 
 
-def read(path: Path) -> dict | None:
-    """A finished cell's record, or None."""
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def write(path: Path, record: dict) -> None:
-    write_json(path, {"schema": SCHEMA, **record})
+def write(path: Path, record: Record) -> None:
+    """Write one record; the file appears whole or not at all."""
+    write_json(path, to_json(record))
