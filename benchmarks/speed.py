@@ -46,7 +46,8 @@ from selftrain.pseudo import label_pool  # noqa: E402
 from selftrain.system.errors import UserError  # noqa: E402
 from selftrain.system.files import write_atomic  # noqa: E402
 from selftrain.tasks.detection.coco_ap import coco_ap  # noqa: E402
-from selftrain.tasks.detection.task import Detection, DetectionRecipe  # noqa: E402
+from selftrain.tasks.detection.recipe import DetectionRecipe
+from selftrain.tasks.detection.task import Detection  # noqa: E402
 from selftrain.train import Trainer, _optimizer  # noqa: E402
 
 # ---- training step ----------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ step alone (see data/loader.py), and every process holds the same state, so the 
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,13 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def weights_hash(state: dict[str, torch.Tensor]) -> str:
-    """blake2b over names and values, 16 hex digits: equal for equal weights, wherever they are stored."""
+    """blake2b over names and values, 16 hex digits: equal for equal weights, wherever they are stored.
+
+    A name counts without `trunk.` or `heads.NAME.` before it: what a network calls its parts is no matter of its weights.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(state):
-        digest.update(name.encode())
+    names = {name: re.sub(r"^(trunk|heads\.[^.]+)\.", "", name) for name in state}
+    for name in sorted(state, key=lambda name: (names[name], name)):
+        digest.update(names[name].encode())
         digest.update(state[name].detach().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -1,4 +1,7 @@
-"""What a person meets in every benchmark: recipe and options, progress, table, exit code.  `coco.py` and `pascal.py` say what is run."""
+"""What a person meets in every benchmark: recipe and options, progress, table, exit code.
+
+`coco.py` and `pascal.py` say what is run.
+"""
 
 import difflib
 import os
@@ -16,17 +19,19 @@ from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.table import Table
 
-from selftrain import run as rounds
-from selftrain import splits as data
+from selftrain.cells import Cell, plan
+from selftrain.engine import Engine
 from selftrain.recipe import Recipe, digest
+from selftrain.record import Record
 from selftrain.report.places import percent
-from selftrain.report.tables import arms_table, write_report
+from selftrain.run import Workplace, labels_of, preflight, run_cell
+from selftrain.splits import Splits, load
+from selftrain.stale import settle_stale
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
 from selftrain.system.launch import ensure_processes
 from selftrain.system.progress import cores, duration, peak_memory
 from selftrain.system.stop import Stop, Stopped
-from selftrain.train import Engine
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,10 @@ class Benchmark:
         return Path(self.file).name
 
     def parse(self, args: list[str]) -> Recipe:
-        """`[RECIPE] [--option value]...`; the recipe defaults to the demo.  Raises UserError for contradictions."""
+        """`[RECIPE] [--option value]...`; the recipe defaults to the demo.
+
+        Raises UserError for contradictions.
+        """
         return self.read(args).check()
 
     def read(self, args: list[str]) -> Recipe:
@@ -71,7 +79,10 @@ class Benchmark:
         )
 
     def cli(self, args: list[str]) -> int:
-        """Exit code: 0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved."""
+        """Exit code:
+
+        0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved.
+        """
         try:
             ensure_processes()
             return main(self, self.parse(args))
@@ -93,59 +104,32 @@ class Benchmark:
 
 
 def main(benchmark: Benchmark, recipe: Recipe) -> int:
-    trackers = sorted(str(tracker) for tracker in get_available_trackers())
-    for name in recipe.track:
-        if name not in trackers:
-            raise UserError(
-                f"--track {name} is unknown or not installed; here are: {', '.join(trackers) or 'none'} (pip install -e '.[track]' brings tensorboard)"
-            )
-    accelerator = Accelerator(
-        mixed_precision=recipe.precision,
-        log_with=list(recipe.track) or None,
-        project_dir=recipe.out,
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-    )
-    recipe = replace(
-        recipe, precision=accelerator.mixed_precision
-    )  # part of a cell's identity, wherever it was said
-    if accelerator.device.type == "cpu":
-        hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(recipe.threads or max(1, cores() // hosted))
-    stop = Stop(accelerator)
-    console = Console(width=None if sys.stdout.isatty() else 120) if accelerator.is_main_process else None
-    say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
-    engine = Engine(accelerator, stop, console)
-    if recipe.track:
-        accelerator.init_trackers(recipe.name)
+    """Run all cells of a recipe; returns the exit code.
 
-    drawn = sum((recipe.shapes.train, recipe.shapes.val, recipe.shapes.test, recipe.shapes.unlabeled))
-    with accelerator.main_process_first(), engine.stage("generate the data set", drawn, unit="image") as bar:
-        splits = data.load(
-            recipe,
-            benchmark.source,
-            warn=lambda text: say(f"[yellow]note:[/] {text}"),
-            progress=lambda done, _: bar.update(done, done),
-        )
+    Raises UserError, or Stopped with everything saved.
+    """
+    engine, recipe = start_engine(recipe)
+    accelerator, console = engine.accelerator, engine.console
+    say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
+    splits = read_data(benchmark, recipe, engine, say)
     task = benchmark.task(recipe, splits.train.class_names)
-    cells = [
-        cell for cell in rounds.plan(recipe, splits) if not (cell.teacher and recipe.until != "students")
-    ]
+    cells = plan(recipe, splits, next(iter(task.objectives)))
+    cells = [cell for cell in cells if not (cell.teacher and recipe.until != "students")]
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            rounds.settle_stale(cells, recipe.stale, say)
+            settle_stale(cells, recipe.stale, say)
     announce(say, recipe, splits, cells, accelerator)
-    rounds.preflight(task, cells, accelerator.num_processes)
-    engine.on_rate = Estimate(say, cells)
+    preflight(task, cells, accelerator.num_processes)
+    estimate = engine.on_rate = Estimate(say, cells)
+    place = Workplace(engine, task, splits, say)
 
     records = []
     for number, cell in enumerate(cells, 1):
-        engine.on_rate.cell, engine.steps_before = number - 1, (number - 1) * recipe.steps
+        estimate.cell, engine.steps_before = number - 1, (number - 1) * recipe.steps
         try:
-            records.append(
-                rounds.run_cell(engine, task, cell, splits, f"[{number}/{len(cells)}] {cell.arm}", say)
-            )
+            records.append(run_cell(place, cell, f"[{number}/{len(cells)}] {cell.arm}"))
             if recipe.until == "labels":
-                rounds.labels_of(engine, task, recipe, cell, splits, say)
+                labels_of(place, recipe, cell)
         except Stopped:
             accelerator.end_training()  # trackers write what they hold
             raise
@@ -155,53 +139,113 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     return 0
 
 
+def start_engine(recipe: Recipe) -> tuple[Engine, Recipe]:
+    """Processes, threads, trackers and the stop flag; and the recipe with the precision that these processes
+    have.
+
+    Raises UserError for a tracker that is not installed.
+    """
+    trackers = sorted(str(tracker) for tracker in get_available_trackers())
+    for name in recipe.track:
+        if name not in trackers:
+            raise UserError(
+                f"--track {name} is unknown or not installed; here are: {', '.join(trackers) or 'none'} "
+                "(pip install -e '.[track]' brings tensorboard)"
+            )
+    accelerator = Accelerator(
+        mixed_precision=recipe.precision,
+        log_with=list(recipe.track) or None,
+        project_dir=recipe.out,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    if accelerator.device.type == "cpu":
+        hosted = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(recipe.threads or max(1, cores() // hosted))
+    stop = Stop(accelerator)
+    console = Console(width=None if sys.stdout.isatty() else 120) if accelerator.is_main_process else None
+    if recipe.track:
+        accelerator.init_trackers(recipe.name)
+    # part of a cell's identity, wherever it was said
+    return Engine(accelerator, stop, console), replace(recipe, precision=accelerator.mixed_precision)
+
+
+def read_data(benchmark: Benchmark, recipe: Recipe, engine: Engine, say: Callable[..., None]) -> Splits:
+    """The recipe's data, generated first where it is the generated set.
+
+    Raises UserError for anything wrong with it.
+    """
+    shapes = recipe.shapes
+    drawn = shapes.train + shapes.val + shapes.test + shapes.unlabeled
+    with (
+        engine.accelerator.main_process_first(),
+        engine.stage("generate the data set", drawn, unit="image") as bar,
+    ):
+        return load(
+            recipe,
+            benchmark.source,
+            warn=lambda text: say(f"[yellow]note:[/] {text}"),
+            progress=lambda done, _: bar.update(done, done),
+        )
+
+
 def announce(
-    say, recipe: Recipe, splits: data.Splits, cells: list[rounds.Cell], accelerator: Accelerator
+    say: Callable[..., None], recipe: Recipe, splits: Splits, cells: list[Cell], accelerator: Accelerator
 ) -> None:
-    """What will run, before it runs."""
+    """Say what will run, before it runs."""
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
+    share = "listed" if recipe.image_ids else f"{percent(recipe.fraction)} of the set"
     say(
-        f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, {len(splits.train)} images with {recipe.label_source} labels "
-        f"({'listed' if recipe.image_ids else f'{percent(recipe.fraction)} of the set'}), {len(splits.val)} for the curve, {len(splits.test)} for the score ({splits.test_name}){pool}, "
+        f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, "
+        f"{len(splits.train)} images with {recipe.label_source} labels "
+        f"({share}), {len(splits.val)} for the curve, {len(splits.test)} for the score "
+        f"({splits.test_name}){pool}, "
         f"{len(splits.train.class_names)} classes"
     )
     say(
-        f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} (global batch / batch it is meant for); "
-        f"{accelerator.num_processes} process(es) on {accelerator.device}, precision {accelerator.mixed_precision}"
+        f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} "
+        "(global batch / batch it is meant for); "
+        f"{accelerator.num_processes} process(es) on {accelerator.device}, precision "
+        f"{accelerator.mixed_precision}"
     )
     table = Table("run", "steps", "images", "state", box=None, pad_edge=False)
     for cell in cells:
-        done, begun = (cell.folder / "record.json").exists(), (cell.folder / "last.pt").exists()
-        table.add_row(
-            cell.arm,
-            f"{recipe.steps:,}",
-            f"{cell.images:,}",
-            "finished" if done else "goes on from its checkpoint" if begun else "to do",
-        )
+        begun = (cell.folder / "last.pt").exists()
+        state = "finished" if cell.finished else "goes on from its checkpoint" if begun else "to do"
+        table.add_row(str(cell.arm), f"{recipe.steps:,}", f"{cell.images:,}", state)
     say(table)
 
 
 class Estimate:
-    """Time and memory of the whole command, told once after the first steps of the first cell that trains."""
+    """Time and memory of the whole command, said once after the first steps of the first cell that trains."""
 
-    def __init__(self, say, cells: list[rounds.Cell]):
-        self.say, self.cells, self.cell, self.told = say, cells, 0, False
+    def __init__(self, say: Callable[..., None], cells: list[Cell]):
+        """`cells`: all of the command, in the order they run."""
+        self.say, self.cells = say, cells
+        self.cell = 0
+        """which of them is at work"""
+        self._done = False
 
     def __call__(self, seconds: float, steps: int) -> None:
-        if not self.told:
-            self.told = True
-            a_image = seconds / steps * self.cells[self.cell].recipe.steps / self.cells[self.cell].images
-            left = [cell for cell in self.cells[self.cell :] if not (cell.folder / "record.json").exists()]
-            total = sum(cell.images for cell in left) * a_image
-            self.say(
-                f"estimate: {duration(seconds / steps * self.cells[self.cell].recipe.steps)} for this run, {duration(total)} of training in all "
-                f"(evaluation and pseudo-labelling come on top); peak memory so far {peak_memory():.1f} GiB"
-            )
+        """`steps` of the cell at work took so many seconds."""
+        if self._done:
+            return
+        self._done = True
+        cell = self.cells[self.cell]
+        this_run = seconds / steps * cell.recipe.steps
+        left = sum(each.images for each in self.cells[self.cell :] if not each.finished)
+        self.say(
+            f"estimate: {duration(this_run)} for this run, {duration(left * this_run / cell.images)} of "
+            "training in all "
+            f"(evaluation and pseudo-labelling come on top); peak memory so far {peak_memory():.1f} GiB"
+        )
 
 
-def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
+def report(console: Console, recipe: Recipe, records: list[Record]) -> None:
     """Table on the screen; the same as markdown, json and a figure in the run's own folder."""
-    folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r['key'] for r in records])}"
+    # brings matplotlib and scipy, which training does not need
+    from selftrain.report.tables import arms_table, write_report
+
+    folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r.key for r in records])}"
     console.print(arms_table(records))
     write_report(records, folder)
     console.print(

@@ -1,9 +1,12 @@
-"""Which code a result came from: hashes of the files that decide results, and what of a record is no longer of today's code."""
+"""Which code a result came from: hashes of the files that decide results, and what of a record is no longer
+of today's code.
+"""
 
 import ast
 import functools
 import hashlib
 import io
+import json
 import tokenize
 from pathlib import Path
 
@@ -29,7 +32,9 @@ NOT_DECIDING = (
 
 @functools.cache
 def sources() -> dict[str, str]:
-    """File -> hash (8 hex digits) of the code that decides a result, without comments and docstrings: those may be improved at any time."""
+    """File -> hash (8 hex digits) of the code that decides a result, without comments and docstrings: those
+    may be improved at any time.
+    """
     found = {}
     for path in sorted([*(ROOT / "augment").rglob("*.py"), *(ROOT / "selftrain").rglob("*.py")]):
         name = path.relative_to(ROOT).as_posix()
@@ -39,7 +44,9 @@ def sources() -> dict[str, str]:
 
 
 def _bare(code: str) -> str:
-    """The lines of code, cut out of the text itself: a parser's own rendering differs from one Python to the next."""
+    """The lines of code, cut out of the text itself: a parser's own rendering differs from one Python to the
+    next.
+    """
     lines = code.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
         if token.type == tokenize.COMMENT:
@@ -54,6 +61,11 @@ def _bare(code: str) -> str:
             if not lines[first][: node.col_offset].strip():  # a line of its own
                 lines[first:last] = [""] * (last - first)
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def read_sources(path: Path) -> dict[str, str] | None:
+    """What `sources` gave when a cell began, from the file that it left; None where there is no such file."""
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def changed(then: dict[str, str], now: dict[str, str] | None = None) -> list[str]:

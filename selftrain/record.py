@@ -1,7 +1,7 @@
 """What a finished cell leaves behind: one json file with what was run, on what, and what came of it.
 
-`Record` is the schema; each field's meaning stands below it.  `measured` holds what differs between two runs of the same cell;
-everything else is equal bit for bit on the same machine, interrupted or not.
+`Record` is the schema; each field's meaning stands below it.  `measured` holds what differs between two runs
+of the same cell; everything else is equal bit for bit on the same machine, interrupted or not.
 """
 
 import json
@@ -32,7 +32,10 @@ class Arm:
 
     @property
     def rounds(self) -> int:
-        """Rounds of self-training: 0 for a supervised arm, 1 for a student, 2 for the student of a student."""
+        """Rounds of self-training:
+
+        0 for a supervised arm, 1 for a student, 2 for the student of a student.
+        """
         return self.methods.count("self-training")
 
     @property
@@ -50,7 +53,8 @@ class Arm:
 
 
 class Setting(Mapping[str, Any]):
-    """A place in a study's tables: what each of the study's axes, such as policy and fraction, is set to there.
+    """A place in a study's tables: what each of the study's axes, such as policy and fraction, is set to
+    there.
 
     It is a mapping from the names of recipe fields to their values, and can be a key of a dictionary.
     """
@@ -104,11 +108,20 @@ class Hashes(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None
     """of the unlabelled pool, for cells that learn from it"""
     weights: str
-    """of the first weights: a file's hash, a hub name, or `random`"""
+    """of the weights that the arm starts from: a file's hash, a hub name, or `random`"""
     final: str
     """of the final weights"""
     source: str
     """of `Record.sources`"""
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """What a cell scored on a set besides the reported one."""
+
+    hash: str
+    """of the set"""
+    metrics: dict[str, Any]
+    """every score on it"""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,16 +164,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """every field of the recipe that decides the result: policy, fraction, seed, steps ..."""
     shapes: dict[str, Any] | None = None
     """what a generated data set was drawn from; null for other data"""
-    split: str
-    """which split gave the score: test, or val where there is no labelled test split"""
-    metric: str
-    """name of the main score"""
+    split: str | None
+    """which split gave the score: test, or val where there is no labelled test split; null for a cell that is
+    not scored
+    """
+    metric: str | None
+    """name of the main score; null for a cell that is not scored"""
     metrics: dict[str, Any]
     """every score on that split"""
+    scores: dict[str, Scored] = {}
+    """what it scored on further sets, by their names"""
     curve: list[dict[str, float]]
     """scores on the val split by step"""
     flattened: bool | None
-    """whether the last quarter of the steps changed the main score by under 2 % of its last value; null where that cannot be told"""
+    """whether the last quarter of the steps changed the main score by under 2 % of its last value; null where
+    that cannot be told
+    """
     steps: int
     """optimizer steps of its own training"""
     images: int
@@ -194,16 +213,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def arms(records: list[Record]) -> list[Arm]:
-    """The different arms of `records` in the order of tables and figures: supervised before self-trained, random first."""
+    """The different arms of `records` in the order of tables and figures: supervised before self-trained,
+    random first.
+    """
     return sorted({r.arm for r in records}, key=lambda arm: arm.order)
 
 
 def parse(content: dict[str, Any], source: str = "record") -> Record:
-    """A record from decoded json; older schemas are brought up to today's.  Raises UserError naming `source` where a field is missing."""
+    """A record from decoded json; older schemas are brought up to today's.
+
+    Raises UserError naming `source` where a field is missing.
+    """
     try:
         return msgspec.convert(_upgrade(content), Record)
     except (msgspec.ValidationError, KeyError, TypeError) as error:
-        raise UserError(f"{source}: not a record of this program ({error}); delete it, and the cell is run again") from None
+        raise UserError(
+            f"{source}: not a record of this program ({error}); delete it, and the cell is run again"
+        ) from None
 
 
 def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +247,10 @@ def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> Record | None:
-    """A finished cell's record, or None where there is none.  Raises UserError for a file that is not a record."""
+    """A finished cell's record, or None where there is none.
+
+    Raises UserError for a file that is not a record.
+    """
     if not path.exists():
         return None
     try:

@@ -1,205 +1,161 @@
-"""Cells and the order they run in: a supervised run of every start, its pseudo-labels, its student, and so on for more rounds.
-
-The supervised cell of a start is the teacher of its self-trained sibling: nothing is trained twice, and a cell whose record
-exists is not run again.
+"""Train, evaluate and record one cell; make first what it needs of other cells: their weights, their labels
+for a pool.
 """
 
 import functools
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
-from selftrain import checkpoint, record
-from selftrain.data.loader import Stream
-from selftrain.pseudo import label_pool
-from selftrain.recipe import Recipe, digest, identity
+from selftrain import checkpoint, provenance, record
+from selftrain.cells import Acquired, Cell, Final, Human, Pretrained, Pseudo, Random, Unlabelled
+from selftrain.cells import Feed as DeclaredFeed
+from selftrain.curve import flattened
+from selftrain.data.loader import EvalBatches, Photos, Stream
+from selftrain.engine import Engine
+from selftrain.label import label_pool
+from selftrain.models.network import Network
+from selftrain.parts import Parts
+from selftrain.predict import evaluate, predict_into, score_into
+from selftrain.recipe import Recipe, digest
+from selftrain.record import Hashes, Measured, Need, Record, Scored
 from selftrain.splits import Splits
-from selftrain.starts.weights import identify, normalisation, start_model
+from selftrain.starts.weights import normalisation, start_model
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_hash, write_json
 from selftrain.system.lock import Lock
+from selftrain.system.machine import hardware, versions
 from selftrain.system.seeds import derive
 from selftrain.tasks.protocol import Task
-from selftrain.train import Engine, Trainer, check_batch, evaluate
+from selftrain.train import Feed, State, Trainer, check_batch
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One training run: a start, supervised (teacher None) or self-trained."""
+@dataclass
+class Workplace:
+    """What every cell of a command shares: processes, task, data, and how to speak with a person."""
 
-    recipe: Recipe
-    start: str
-    weights: str  # identity of the weights behind `start`
-    data: str  # hash of the labelled splits
-    pool: str | None = None
-    teacher: "Cell | None" = None
-
-    @property
-    def round(self) -> int:
-        return 0 if self.teacher is None else self.teacher.round + 1
-
-    @functools.cached_property
-    def key(self) -> str:
-        """Hash of everything that decides the result; another recipe, data set or weights file gives another cell."""
-        student = [self.teacher.key, self.pool] if self.teacher else None
-        return digest(
-            [
-                identity(self.recipe, student=self.teacher is not None),
-                self.start.partition(":")[0],
-                self.weights,
-                self.data,
-                student,
-            ]
-        )
-
-    @property
-    def arm(self) -> str:
-        """The row of a table: `random`, `imagenet + self-training`, ..."""
-        rounds = "" if self.round < 2 else f" x{self.round}"
-        return self.start if self.teacher is None else f"{self.start} + self-training{rounds}"
-
-    @property
-    def folder(self) -> Path:
-        r = self.recipe
-        start = "checkpoint" if self.start.startswith("checkpoint:") else self.start.replace("+", "p")
-        student = f"-student{self.round}" if self.teacher else ""
-        return (
-            Path(r.out)
-            / "cells"
-            / f"{r.task}-{start}{student}-{r.policy}-f{r.fraction:g}-s{r.seed}-{self.key}"
-        )
-
-    @property
-    def images(self) -> int:
-        """Images that its training sees, its teachers' not counted."""
-        return self.recipe.steps * (
-            self.recipe.batch_size + (pseudo_batch(self.recipe) if self.teacher else 0)
-        )
+    engine: Engine
+    task: Task
+    splits: Splits
+    say: Callable[[str], None]
 
 
-def pseudo_batch(recipe: Recipe) -> int:
-    return round(recipe.batch_size * recipe.pseudo_ratio)
+@dataclass
+class Made:
+    """What making a cell's feeds brought to light, for its record."""
+
+    needs: dict[str, Need] = field(default_factory=dict)
+    pseudo_labels: dict[str, Any] | None = None
+    label_seconds: float = 0.0
 
 
-def plan(recipe: Recipe, splits: Splits) -> list[Cell]:
-    """All cells in the order they run, teachers before their students."""
-    cells = []
-    for start in recipe.starts:
-        cell = Cell(recipe, start, identify(start, recipe.backbone, recipe.weights), splits.hash)
-        cells.append(cell)
-        for _ in range(recipe.rounds if recipe.self_training else 0):
-            cell = Cell(recipe, start, cell.weights, splits.hash, splits.pool.hash, cell)
-            cells.append(cell)
-    return cells
+# ---- networks -------------------------------------------------------------------------------------------
 
 
-def fresh_model(
-    task: Task, recipe: Recipe, start: str, weights: str | None, arm: str | None = None
-) -> tuple[nn.Module, str]:
-    """The network of an arm before its first step.  Heads and pyramid are those of the seed, whatever the start.
+def task_of(task: Task, cell: Cell) -> Task:
+    """The task for this cell's network: its padding is that network's mean pixel."""
+    return task.normalised(normalisation(cell.recipe.backbone, cell.normalised_as)[0])
 
-    arm: the start whose normalisation the arm has, where its student starts from another one.
+
+def build(task: Task, cell: Cell) -> Network:
+    """The cell's network with weights from the seed.
+
+    Pyramid and heads are those of the seed, whatever the start.
     """
-    mean, std = normalisation(recipe.backbone, arm or start)
-    torch.manual_seed(derive(recipe.seed, "init"))
-    model = task.model(mean, std)
-    return model, start_model(model, start, recipe.backbone, weights)
+    mean, std = normalisation(cell.recipe.backbone, cell.normalised_as)
+    names = [task.objectives[feed.objective].head for feed in cell.feeds]
+    names += [task.scorer.head] if cell.scored_on else []
+    torch.manual_seed(derive(cell.recipe.seed, "init"))
+    trunk = task.trunk(mean, std)
+    heads = {name: task.head(name, trunk) for name in dict.fromkeys(names)}
+    return Network(trunk, heads, frozen=cell.freeze == "trunk")
 
 
-def preflight(task: Task, cells: list[Cell], processes: int) -> None:
-    """What would otherwise come to light when the last arm begins, hours later: weights that do not fit, no network, uneven batches."""
-    todo = [cell for cell in cells if not (cell.folder / "record.json").exists()]
-    for start in dict.fromkeys(cell.start for cell in todo):
-        fresh_model(task, todo[0].recipe, start, todo[0].recipe.weights)
-    for cell in todo:
-        check_batch("labelled", cell.recipe.batch_size, cell.recipe, processes)
-        if cell.teacher:
-            check_batch("pseudo-labelled", pseudo_batch(cell.recipe), cell.recipe, processes)
+def first_network(task: Task, cell: Cell) -> tuple[Network, str]:
+    """The cell's network before its first step, and where its weights come from.
+
+    Raises UserError for weights that do not fit.
+    """
+    network = build(task, cell)
+    match cell.weights:
+        case Random():
+            return network, "random"
+        case Pretrained(start, _):
+            return network, start_model(network, start, cell.recipe.backbone, cell.recipe.weights)
+        case Final(other, part):
+            state = final_state(other)
+            if part == "trunk":
+                state = {name: tensor for name, tensor in state.items() if name.startswith("trunk.")}
+            missing, unknown = network.load_state_dict(state, strict=False)
+            missing = [name for name in missing if part == "all" or name.startswith("trunk.")]
+            if missing or unknown:
+                raise UserError(
+                    f"{other.folder}: its final weights do not fit this network: {len(missing)} tensors "
+                    "missing, "
+                    f"{len(unknown)} unknown, first {(missing + unknown)[0]}"
+                )
+            return network, f"{'teacher' if other is cell.teacher else 'cell'} {other.key}"
 
 
-def load_final(task: Task, cell: Cell) -> nn.Module:
+def final_state(cell: Cell) -> dict[str, torch.Tensor]:
+    """The final weights of a finished cell.  Raises UserError where they are gone."""
     saved = checkpoint.load(cell.folder / "final.pt")
     if saved is None:
         raise UserError(
-            f"{cell.folder}: the teacher's record is there but its final.pt is not. Put it back, or delete record.json to train it again"
+            f"{cell.folder}: the record is there but its final.pt is not. Put it back, or delete record.json "
+            "to train it again"
         )
-    model = task.model(*normalisation(cell.recipe.backbone, cell.start))
-    model.load_state_dict(saved["model"])
-    return model
+    return saved["model"]
 
 
-# ---- cells of older code ------------------------------------------------------------------------------------------------------
+def final_network(task: Task, cell: Cell) -> Network:
+    """A finished cell's network."""
+    network = build(task, cell)
+    network.load_state_dict(final_state(cell))
+    return network
 
 
-def stale(cell: Cell) -> list[str]:
-    """Why what lies in a cell's folder, finished or begun, is no work of the code and the teacher as they are."""
-    if (found := record.read(cell.folder / "record.json")) is not None:
-        reasons = record.stale(found)
-        mine = record.read(cell.teacher.folder / "record.json") if cell.teacher else None
-        if mine and mine["hashes"]["final"] != found["pseudo_labels"]["teacher"]:
-            reasons.append("its teacher was trained anew, to other weights")
-        return reasons
-    if (cell.folder / "last.pt").exists():
-        other = record.changed(
-            record.read(cell.folder / "sources.json") or {}
-        )  # without that file: everything
-        return [f"code changed since it began: {', '.join(other)}"] if other else []
-    return []
+def preflight(task: Task, cells: list[Cell], processes: int) -> None:
+    """What would otherwise come to light when the last cell begins, hours later.
+
+    Raises UserError for weights that do not fit, for no network, and for uneven batches.
+    """
+    todo = [cell for cell in cells if not cell.finished]
+    starts = {cell.weights: cell for cell in reversed(todo) if not isinstance(cell.weights, Final)}
+    for cell in starts.values():
+        first_network(task, cell)
+    for cell in todo:
+        for feed in cell.feeds:
+            name = "pseudo-labelled" if isinstance(feed.labels, Pseudo) else "labelled"
+            check_batch(name, feed.batch, cell.recipe, processes)
 
 
-def settle_stale(cells: list[Cell], choice: str, say: Callable[[str], None]) -> None:
-    """List the stale cells and do as --stale says; on the main process alone.  Raises UserError on `refuse`."""
-    found = {cell.key: reasons for cell in cells if (reasons := stale(cell))}
-    if not found:
-        return
-    lines = [f"{cell.folder}: {'; '.join(found[cell.key])}" for cell in cells if cell.key in found]
-    if choice == "refuse":
-        raise UserError(
-            "\n".join(
-                [
-                    "stale cells:",
-                    *lines,
-                    "--stale rerun runs them again (the old ones are moved away), --stale keep takes them as they are",
-                ]
-            )
-        )
-    say("\n".join([f"stale cells, {'kept as they are' if choice == 'keep' else 'run again'}:", *lines]))
-    if choice == "rerun":
-        for cell in cells:
-            if cell.key in found or (cell.teacher and cell.teacher.key in found):
-                found[cell.key] = []  # its students follow it: their teacher will be another
-                with training_lock(cell) as lock:
-                    if not lock.take():
-                        raise UserError(
-                            f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is run again"
-                        )
-                    if cell.folder.exists():
-                        away = Path(cell.recipe.out) / "stale" / f"{cell.folder.name}-{time.time_ns()}"
-                        away.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.move(cell.folder, away)
-
-
-# ---- one cell -----------------------------------------------------------------------------------------------------------------
+# ---- feeds ----------------------------------------------------------------------------------------------
 
 
 def training_lock(cell: Cell, what: str = "training") -> Lock:
+    """The lock of one kind of work on a cell."""
     return Lock(Path(cell.recipe.out) / "locks" / f"{cell.folder.name}.{what}")
 
 
 @contextmanager
-def held(engine: Engine, cell: Cell, what: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Nobody else works on `what` of this cell meanwhile; waits for another command that does.  Raises Stopped."""
-    lock, told = training_lock(cell, what), False
+def exclusively(engine: Engine, cell: Cell, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Nobody else does `what` with this cell meanwhile; waits for another command that does.
+
+    Raises Stopped.
+    """
+    lock, announced = training_lock(cell, what), False
     while not engine.agree(engine.accelerator.is_main_process and lock.take()):
-        if not told:
+        if not announced:
             say(f"{cell.arm}: {what} by {lock.holder()}; waiting for it to end")
-            told = True
+            announced = True
         engine.stop.check()
         time.sleep(1)
     try:
@@ -208,137 +164,235 @@ def held(engine: Engine, cell: Cell, what: str, say: Callable[[str], None]) -> I
         lock.release()
 
 
-def labels_of(
-    engine: Engine, task: Task, recipe: Recipe, teacher: Cell, splits: Splits, say: Callable[[str], None]
-) -> tuple[Path, dict, float, nn.Module]:
-    """The pool's labels by a finished cell (file, report, seconds) and its model; made once, whoever asks first.  Raises Stopped."""
-    task = task.normalised(normalisation(recipe.backbone, teacher.start)[0])
-    model = load_final(task, teacher).to(engine.accelerator.device, memory_format=torch.channels_last)
-    weights = checkpoint.weights_hash(model.state_dict())
-    if note := task.announce_labels(splits.pool):
+def labels_of(place: Workplace, recipe: Recipe, teacher: Cell) -> tuple[Path, Need, dict[str, Any], float]:
+    """The pool's labels by a finished cell: file, teacher as used, report, seconds.  Made once, whoever asks
+    first.
+
+    `recipe`: whose thresholds are used.  Raises Stopped.
+    """
+    engine, say = place.engine, place.say
+    task = task_of(place.task, teacher)
+    network = final_network(task, teacher)
+    network = network.to(engine.accelerator.device, memory_format=torch.channels_last)
+    weights = checkpoint.weights_hash(network.state_dict())
+    if note := task.labeller.announce(place.splits.pool):
         say(note)
-    with held(engine, teacher, "labelling", say):
-        labels, report, seconds = label_pool(
+    with exclusively(engine, teacher, "labelling", say):
+        file, report, seconds = label_pool(
             engine,
-            task,
+            task.labeller,
             recipe,
-            model,
+            network,
             weights,
-            splits.pool,
-            splits.train,
+            place.splits.pool,
+            place.splits.train,
             teacher.folder,
             f"{teacher.arm}: label the pool",
         )
-    say(task.describe_labels(report))
-    return (
-        labels,
-        report | {"teacher": weights, "teacher_cell": teacher.key, "hash": file_hash(labels)},
-        seconds,
-        model,
-    )
+    say(task.labeller.describe(report))
+    return file, Need(teacher.key, weights), report, seconds
 
 
-def run_cell(
-    engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]
-) -> dict:
-    """Train, evaluate and record one cell, or return the record it has.  Raises Stopped with everything on the disk."""
-    file = cell.folder / "record.json"
-    if not engine.agree(file.exists()):
-        with held(engine, cell, "training", say):
+def bought(place: Workplace, labels: Acquired, seed: int, data: str) -> tuple[Photos, Need]:
+    """The images whose labels a strategy buys from the pool with hash `data`, by a finished cell's
+    predictions; and that cell as used.
+    """
+    task, cell, pool = task_of(place.task, labels.cell), labels.cell, place.splits.by_hash(data)
+    if labels.strategy not in task.strategies:
+        known = ", ".join(task.strategies) or "none yet"
+        raise UserError(f"there is no strategy {labels.strategy!r} to buy labels by; there are: {known}")
+    network = final_network(task, cell).to(place.engine.accelerator.device, memory_format=torch.channels_last)
+    weights = checkpoint.weights_hash(network.state_dict())
+    parts = Parts(cell.folder / f"query-{digest([weights, data])}")
+    with exclusively(place.engine, cell, "query", place.say):
+        predict_into(
+            place.engine,
+            parts,
+            network.branch(task.labeller.head),
+            task.labeller.predict,
+            EvalBatches(pool, cell.recipe.eval_batch, task.labeller.prepare),
+            recipe=cell.recipe,
+            title=f"{cell.arm}: look at the pool",
+        )
+    positions = task.strategies[labels.strategy](parts, pool, labels.count, seed)
+    return pool.hidden.take(positions), Need(cell.key, weights)
+
+
+def make_feed(place: Workplace, task: Task, cell: Cell, feed: DeclaredFeed, made: Made) -> Feed:
+    """The stream of a declared feed; what it needed goes into `made`.  Raises Stopped."""
+    splits = place.splits
+    match feed.labels:
+        case Human() | Unlabelled():
+            data = splits.by_hash(feed.data)
+        case Pseudo(teacher):
+            file, need, report, seconds = labels_of(place, cell.recipe, teacher)
+            made.needs["teacher"], made.label_seconds = need, made.label_seconds + seconds
+            made.pseudo_labels = report | {"hash": file_hash(file)}
+            data = task.labeller.read(file, splits.pool)
+        case Acquired():
+            data, made.needs["query"] = bought(place, feed.labels, cell.recipe.seed, feed.data)
+    views = task.objectives[feed.objective].views
+    return Feed(Stream(feed.name, data, feed.batch, views, cell.recipe.seed), feed.objective)
+
+
+# ---- one cell -------------------------------------------------------------------------------------------
+
+
+def run_cell(place: Workplace, cell: Cell, title: str) -> Record:
+    """Train, score and record one cell, or return the record it has; where that was scored on other sets,
+    score it on these.
+
+    The cells that it needs must be finished.  Raises Stopped with everything on the disk, or UserError.
+    """
+    engine, file = place.engine, cell.folder / "record.json"
+    if not engine.agree(file.exists() and not _other_sets(cell, place.splits)):
+        with exclusively(engine, cell, "training", place.say):
             if not engine.agree(file.exists()):
-                _run(engine, task, cell, splits, title, say)
+                _train(place, cell, title)
+            elif _other_sets(cell, place.splits):
+                _score_again(place, cell, title)
     return record.read(file)
 
 
-def _run(
-    engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]
-) -> None:
-    recipe, accelerator = cell.recipe, engine.accelerator
-    mean, std = normalisation(recipe.backbone, cell.start)
-    task = task.normalised(mean)
-    policy = task.policy()
-    streams = [Stream("human", splits.train, recipe.batch_size, policy, recipe.seed)]
-    labelling, label_seconds = None, 0.0
-    if cell.teacher:
-        labels, labelling, label_seconds, teacher = labels_of(engine, task, recipe, cell.teacher, splits, say)
-        streams.append(
-            Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed)
-        )
-    model, origin = fresh_model(
-        task,
-        recipe,
-        "random" if cell.teacher and recipe.student_start == "random" else cell.start,
-        recipe.weights,
-        cell.start,
-    )
-    if cell.teacher and recipe.student_start == "teacher":
-        model.load_state_dict(teacher.state_dict())
-        origin = f"teacher {cell.teacher.key}"
+def _other_sets(cell: Cell, splits: Splits) -> bool:
+    """Whether a recorded cell was scored on other sets than it should be."""
+    done = record.read(cell.folder / "record.json")
+    hashes = {name: scored.hash for name, scored in done.scores.items()}
+    hashes |= {cell.scored_on[0]: done.hashes.test} if cell.scored_on else {}
+    return any(hashes.get(name) != splits.named(name).hash for name in cell.scored_on)
+
+
+def _train(place: Workplace, cell: Cell, title: str) -> None:
+    engine, accelerator, recipe = place.engine, place.engine.accelerator, cell.recipe
+    task, made = task_of(place.task, cell), Made()
+    feeds = [make_feed(place, task, cell, feed, made) for feed in cell.feeds]
+    network, origin = first_network(task, cell)
+    if isinstance(cell.weights, Final):
+        other = checkpoint.weights_hash(final_state(cell.weights.cell))
+        made.needs.setdefault("weights", Need(cell.weights.cell.key, other))
     if accelerator.is_main_process and not (cell.folder / "last.pt").exists():
-        write_json(cell.folder / "sources.json", record.sources())  # of the code that the run begins with
+        write_json(cell.folder / "sources.json", provenance.sources())  # of the code that the run begins with
     accelerator.wait_for_everyone()
-    trainer = Trainer(engine, task, recipe, model, streams, cell.folder, title, cell.key)
-
-    def curve_point(model: nn.Module) -> dict:
-        scores = evaluate(engine, task, model, splits.val, recipe, f"{title}: evaluate")
-        return {name: scores[name] for name in task.columns}
-
-    final = trainer.run(curve_point)
-    scores = evaluate(engine, task, final, splits.test, recipe, f"{title}: {splits.test_name} split")
-    state, sources = trainer.state, record.read(cell.folder / "sources.json")
-    if sources is None:
-        raise UserError(
-            f"{cell.folder}/sources.json: was removed while the cell ran; delete the folder, and it is trained again"
-        )
-    result = {
-        "key": cell.key,
-        "task": recipe.task,
-        "arm": cell.arm,
-        "start": cell.start,
-        "round": cell.round,
-        "origin": origin,
-        "recipe": recipe.name,
-        "settings": identity(recipe, student=cell.teacher is not None),
-        "shapes": asdict(recipe.shapes) if recipe.data == "shapes" else None,
-        "split": splits.test_name,
-        "metric": task.metric,
-        "metrics": scores,
-        "curve": state.curve,
-        "flattened": record.flattened(state.curve, task.metric),
-        "steps": recipe.steps,
-        "images": cell.images,
-        "labelled_images": len(splits.train),
-        "labels": recipe.label_source,
-        "protocol": recipe.protocol_name,
-        "pseudo_labels": labelling,
-        "hashes": {
-            "data": splits.hash,
-            "val": splits.val.hash,
-            "test": splits.test.hash,
-            "train": splits.train.hash,
-            "pool": cell.pool,
-            "weights": cell.weights,
-            "final": checkpoint.weights_hash(final.state_dict()),
-            "source": digest(sources),
-        },
-        "sources": sources,
-        "sources_changed": record.changed(sources),
-        "measured": {
-            "seconds": state.seconds + label_seconds,
-            "label_seconds": label_seconds,
-            "energy_kwh": None if state.joules is None else state.joules / 3.6e6,
-            "peak_memory_gib": state.peak,
-            "hardware": record.hardware(accelerator.num_processes),
-            "versions": record.versions(),
-            "precision": accelerator.mixed_precision,
-            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        },
-    }
+    trainer = Trainer(engine, recipe, network, task.objectives, feeds, cell.folder, title, cell.key)
+    final = trainer.run(
+        functools.partial(_curve_point, place, task, recipe, title) if cell.scored_on else dict
+    )
+    scores = _scores(place, task, cell, final, title)
+    result = _record(place, task, cell, trainer.state, final, scores, made, origin)
     if accelerator.is_main_process:
-        checkpoint.save(
-            cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std}
-        )
+        mean, std = normalisation(recipe.backbone, cell.normalised_as)
+        content = {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std}
+        checkpoint.save(cell.folder / "final.pt", content)
         record.write(cell.folder / "record.json", result)  # from here on the cell is finished
         trainer.last.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
+
+
+def _curve_point(place: Workplace, task: Task, recipe: Recipe, title: str, network: nn.Module) -> dict:
+    scores = evaluate(place.engine, task.scorer, network, place.splits.val, recipe, f"{title}: evaluate")
+    return {metric.name: scores[metric.name] for metric in task.scorer.metrics}
+
+
+def _scores(place: Workplace, task: Task, cell: Cell, network: nn.Module, title: str) -> dict[str, Scored]:
+    """The final network's metrics on each set, by name."""
+    found = {}
+    weights = checkpoint.weights_hash(network.state_dict())
+    for name in cell.scored_on:
+        data = place.splits.named(name)
+        shown = f"{title}: {place.splits.title(name)} split"
+        parts = Parts(cell.folder / "scores" / f"{name}-{digest([weights, data.hash])}")
+        metrics = score_into(place.engine, task.scorer, network, data, cell.recipe, parts, shown)
+        found[name] = Scored(data.hash, metrics)
+    return found
+
+
+def _without(scores: dict[str, Scored], main: str | None) -> dict[str, Scored]:
+    """Those of the sets that are scored besides the reported one."""
+    return {name: scored for name, scored in scores.items() if name != main}
+
+
+def _score_again(place: Workplace, cell: Cell, title: str) -> None:
+    """Score a finished cell on sets that are other ones now."""
+    task, file = task_of(place.task, cell), cell.folder / "record.json"
+    network = final_network(task, cell)
+    network = network.to(place.engine.accelerator.device, memory_format=torch.channels_last)
+    scores = _scores(place, task, cell, network, title)
+    if place.engine.accelerator.is_main_process:
+        before = record.read(file)
+        main = cell.scored_on[0]
+        changed = msgspec.structs.replace(
+            before,
+            split=place.splits.title(main),
+            scores=_without(scores, main),
+            metrics=scores[main].metrics,
+            hashes=msgspec.structs.replace(before.hashes, test=scores[main].hash),
+        )
+        record.write(file, changed)
+    place.engine.accelerator.wait_for_everyone()
+
+
+def _record(
+    place: Workplace,
+    task: Task,
+    cell: Cell,
+    state: State,
+    final: nn.Module,
+    scores: dict[str, Scored],
+    made: Made,
+    origin: str,
+) -> Record:
+    recipe, splits, accelerator = cell.recipe, place.splits, place.engine.accelerator
+    sources = provenance.read_sources(cell.folder / "sources.json")
+    if sources is None:
+        raise UserError(
+            f"{cell.folder}/sources.json: was removed while the cell ran; delete the folder, and it is "
+            "trained again"
+        )
+    main = cell.scored_on[0] if cell.scored_on else None
+    metric = task.scorer.metrics[0].name if main else None
+    pooled = next((feed.data for feed in cell.feeds if not isinstance(feed.labels, Human)), None)
+    return Record(
+        key=cell.key,
+        task=recipe.task,
+        arm=cell.arm,
+        origin=origin,
+        recipe=recipe.name,
+        settings=cell.settings(),
+        shapes=asdict(recipe.shapes) if recipe.data == "shapes" else None,
+        split=splits.title(main) if main else None,
+        metric=metric,
+        metrics=scores[main].metrics if main else {},
+        scores=_without(scores, main),
+        curve=state.curve if main else [],
+        flattened=flattened(state.curve, metric) if main else None,
+        steps=recipe.steps,
+        images=cell.images,
+        labelled_images=len(splits.train),
+        labels=recipe.label_source,
+        protocol=recipe.protocol_name,
+        needs=made.needs,
+        pseudo_labels=made.pseudo_labels,
+        hashes=Hashes(
+            data=splits.hash,
+            train=splits.train.hash,
+            val=splits.val.hash,
+            test=splits.test.hash,
+            pool=pooled,
+            weights=cell.root_weights,
+            final=checkpoint.weights_hash(final.state_dict()),
+            source=digest(sources),
+        ),
+        sources=sources,
+        sources_changed=provenance.changed(sources),
+        measured=Measured(
+            seconds=state.seconds + made.label_seconds,
+            label_seconds=made.label_seconds,
+            energy_kwh=None if state.joules is None else state.joules / 3.6e6,
+            peak_memory_gib=state.peak,
+            hardware=hardware(accelerator.num_processes),
+            versions=versions(),
+            precision=accelerator.mixed_precision,
+            finished=time.strftime("%Y-%m-%d %H:%M:%S"),
+        ),
+    )

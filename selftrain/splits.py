@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,15 +26,37 @@ class Splits:
     test_name: str  # "test" or "val"
     pool: Pool | None
     hash: str  # of everything above but the pool, which has its own
+    others: dict[str, Any] = field(
+        default_factory=dict
+    )  # further data sets that a cell learns from, or is scored on, by name
+
+    def named(self, name: str) -> Labelled:
+        """The set of that name that cells are scored on: test, val, or one of the others."""
+        return {"val": self.val, "test": self.test, **self.others}[name]
+
+    def title(self, name: str) -> str:
+        """What a person calls that set: the test set is called val where there is no other."""
+        return self.test_name if name == "test" else name
+
+    def by_hash(self, hash: str) -> Any:
+        """The data that a feed learns from.  Raises UserError where this run has no such data."""
+        known = [self.train, *([self.pool] if self.pool else []), *self.others.values()]
+        for data in known:
+            if data.hash == hash:
+                return data
+        raise UserError(
+            f"no data set of this run has the hash {hash}; give the data that the cell was declared with"
+        )
 
 
 def load(
     recipe: Recipe, source, warn: Callable[[str], None], progress: Callable[[int, int], None] | None = None
 ) -> Splits:
-    """Read what `recipe` asks for by `source` (CocoSource, VocSource), generating it first where that is the `shapes` set.
+    """Read what `recipe` asks for by `source` (CocoSource, VocSource), generating it first where that is the
+    `shapes` set.
 
-    Of several processes the main one goes first (accelerator.main_process_first): the others then find the set finished.
-    Raises UserError for anything wrong.
+    Of several processes the main one goes first (accelerator.main_process_first): the others then find the
+    set finished. Raises UserError for anything wrong.
     """
     root = Path(recipe.data)
     if recipe.data == "shapes":
@@ -74,7 +97,8 @@ def _labelled(recipe: Recipe, source, whole: Labelled) -> np.ndarray:
     listed = read_fraction(recipe.image_ids)
     if listed.dataset_hash != whole.hash:
         raise UserError(
-            f"{recipe.image_ids}: lists images of another data set ({listed.dataset_hash}, --data is {whole.hash}); give the --data it was written for"
+            f"{recipe.image_ids}: lists images of another data set ({listed.dataset_hash}, --data is "
+            f"{whole.hash}); give the --data it was written for"
         )
     return listed.ids
 
@@ -94,7 +118,9 @@ def _pool(
 
 
 def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:
-    """UserError if a photo that gives the curve or the score is in the pool: a student would be trained on it."""
+    """UserError if a photo that gives the curve or the score is in the pool: a student would be trained on
+    it.
+    """
     names = {dataset.path(i).name for dataset in scored.values() for i in range(len(dataset))}
     paths = (pool.path(i) for i in range(len(pool)))
     mine = {
@@ -104,6 +130,7 @@ def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:
         both = [i for i in range(len(dataset)) if os.path.realpath(dataset.path(i)) in mine]
         if both:
             raise UserError(
-                f"{dataset.path(both[0])}: {len(both)} photos of the {name} split are in the pool, this one first; students would be trained on "
+                f"{dataset.path(both[0])}: {len(both)} photos of the {name} split are in the pool, this one "
+                "first; students would be trained on "
                 "what they are scored on. Give --unlabeled folders without them, or take them out of the list"
             )

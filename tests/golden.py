@@ -14,8 +14,11 @@ import sys
 from pathlib import Path
 
 from selftrain.system.progress import Stage
+import selftrain.program
+from selftrain import record
 from tests.programs import load
 
+HASHES = ("train", "val", "test", "pool", "weights", "final")
 PINNED = (
     "arm",
     "origin",
@@ -40,6 +43,7 @@ def main(program: str, folder: str, *options: str) -> dict:
         shown(self, done, images, **numbers)
 
     Stage.update = update
+    selftrain.program.report = lambda *_: None
     os.chdir(folder)
     code = load(program).cli([*options, "--threads", "1", "--workers", "0"])
     assert code == 0, f"exit code {code}"
@@ -56,22 +60,16 @@ def _name(cell: Path) -> str:
 
 
 def _record(cell: Path) -> dict:
-    r = json.loads((cell / "record.json").read_text())
-    found = {name: r[name] for name in PINNED}
-    found["origin"] = found["origin"].split()[
-        0
-    ]  # `teacher KEY`: its key is a matter of how declarations are hashed
-    found["hashes"] = {
-        name: r["hashes"][name] for name in ("train", "val", "test", "pool", "weights", "final")
-    }
-    if r["pseudo_labels"]:
-        left_out = ("teacher_cell", "examples", "hash")  # the file's own hash stands in `labels`
-        found["pseudo_labels"] = {
-            name: value for name, value in r["pseudo_labels"].items() if name not in left_out
-        }
-        found["examples"] = hashlib.blake2b(
-            json.dumps(r["pseudo_labels"]["examples"]).encode(), digest_size=8
-        ).hexdigest()
+    r = record.read(cell / "record.json")
+    found = {name: getattr(r, name) for name in PINNED} | {"arm": str(r.arm)}
+    found["origin"] = r.origin.split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
+    found["hashes"] = {name: getattr(r.hashes, name) for name in HASHES}
+    if r.pseudo_labels:
+        left_out = ("examples", "hash")  # the file's own hash stands in `labels`
+        labels = {name: value for name, value in r.pseudo_labels.items() if name not in left_out}
+        found["pseudo_labels"] = labels | {"teacher": r.needs["teacher"].final}
+        examples = json.dumps(r.pseudo_labels["examples"]).encode()
+        found["examples"] = hashlib.blake2b(examples, digest_size=8).hexdigest()
     return json.loads(json.dumps(found))
 
 

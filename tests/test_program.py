@@ -14,8 +14,8 @@ from selftrain.data.shapes.generate import Shapes, generate
 from selftrain.recipe import digest, identity
 from selftrain.report.tables import arms_markdown, arms_rows
 from selftrain.system.errors import UserError
-from selftrain.tasks.detection.task import DetectionRecipe
-from selftrain.tasks.segmentation.task import SegmentationRecipe
+from selftrain.tasks.detection.recipe import DetectionRecipe
+from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 from tests.programs import load, path
 
 parse, parse_pascal = load("coco").parse, load("pascal").parse

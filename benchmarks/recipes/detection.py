@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from selftrain.data.shapes.generate import Shapes
-from selftrain.tasks.detection.task import DetectionRecipe
+from selftrain.tasks.detection.recipe import DetectionRecipe
 
 
 def demo() -> DetectionRecipe:

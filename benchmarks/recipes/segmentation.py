@@ -1,7 +1,7 @@
 """The recipes of segmentation: what is trained, on what, for how long.  Every field and its meaning: `selftrain/recipe.py`, and beside the task."""
 
 from selftrain.data.shapes.generate import Shapes
-from selftrain.tasks.segmentation.task import SegmentationRecipe
+from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 
 
 def demo() -> SegmentationRecipe:

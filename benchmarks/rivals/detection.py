@@ -32,7 +32,7 @@ from selftrain.models.retinanet import ANCHORS_PER_CELL
 from selftrain.recipe import Recipe
 from selftrain.run import fresh_model
 from selftrain.starts.weights import normalisation
-from selftrain.tasks.detection.task import DetectionRecipe
+from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.train import Engine, Trainer
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pixels in 0..1

@@ -21,7 +21,8 @@ from selftrain.data.voc import IGNORED, VOC_CLASSES
 from selftrain.pseudo import label_pool
 from selftrain.system.errors import UserError
 from selftrain.tasks.segmentation.miou import confusion, scores
-from selftrain.tasks.segmentation.task import Segmentation, SegmentationRecipe
+from selftrain.tasks.segmentation.recipe import SegmentationRecipe
+from selftrain.tasks.segmentation.task import Segmentation
 from selftrain.train import Engine, _optimizer
 
 

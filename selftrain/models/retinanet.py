@@ -14,14 +14,15 @@ from torchvision.ops import clip_boxes_to_image, sigmoid_focal_loss
 from torchvision.ops import nms as nms_boxes
 
 from selftrain.models.anchors import BACKGROUND, IGNORED, RATIOS, SCALES, grid_anchors, match
-from selftrain.models.normalise import Normalised
 
 ANCHORS_PER_CELL = len(RATIOS) * len(SCALES)
 CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
 
-class Head(nn.Module):
-    """Pyramid levels -> (B, A, outputs): convolutions shared by the levels, batch norm a level, one 3x3 predictor."""
+class LevelHead(nn.Module):
+    """Pyramid levels -> (B, A, outputs): convolutions shared by the levels, batch norm a level, one 3x3
+    predictor.
+    """
 
     def __init__(
         self,
@@ -34,6 +35,9 @@ class Head(nn.Module):
         bn_momentum: float,
         bn_eps: float,
     ):
+        """`outputs`: numbers an anchor; `prior`: the probability that a fresh head gives to each class, None
+        for box offsets.
+        """
         super().__init__()
         self.outputs = outputs
         self.convs = nn.ModuleList(
@@ -52,10 +56,12 @@ class Head(nn.Module):
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
         nn.init.normal_(self.predictor.weight, std=1e-5)
-        # every anchor starts out as background with probability 1 - prior, or the first steps drown in false positives
+        # every anchor starts out as background with probability 1 - prior, or the first steps drown in false
+        # positives
         nn.init.constant_(self.predictor.bias, 0.0 if prior is None else -math.log((1 - prior) / prior))
 
     def forward(self, levels: list[Tensor]) -> Tensor:
+        """(B, C, H_l, W_l) of each level -> (B, A, outputs), level by level, row by row."""
         out = []
         for x, norms in zip(levels, self.norms, strict=True):
             for conv, norm in zip(self.convs, norms):
@@ -70,12 +76,22 @@ class Head(nn.Module):
         return torch.cat(out, 1)
 
 
-class RetinaNet(Normalised):
-    """uint8 RGB (B, 3, H, W) -> logits (B, A, K), box deltas (B, A, 4), both float32."""
+class RetinaOutput(NamedTuple):
+    """What the head says of a batch, all float32."""
+
+    logits: Tensor
+    """(B, A, K) class logits"""
+    deltas: Tensor
+    """(B, A, 4) encoded box offsets"""
+    anchors: Tensor
+    """(A, 4) in input pixels"""
+
+
+class RetinaHead(nn.Module):
+    """A trunk's maps -> `RetinaOutput`: feature pyramid, then a class head and a box head."""
 
     def __init__(
         self,
-        backbone: nn.Module,
         neck: nn.Module,
         *,
         classes: int,
@@ -87,36 +103,41 @@ class RetinaNet(Normalised):
         norm: bool = True,
         bn_momentum: float = 0.1,
         bn_eps: float = 1e-4,
-        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
-        std: tuple[float, ...] = (0.229, 0.224, 0.225),
     ):
-        """levels: pyramid levels, e.g. (3, 4, 5, 6, 7); mean, std: of the backbone's weights, for pixels in 0..1."""
-        super().__init__(mean, std)
-        self.backbone, self.neck = backbone, neck
+        """`neck`: the trunk's maps -> pyramid levels of so many `channels`; `levels`: theirs, e.g.
+
+        (3, 4, 5, 6, 7).
+        """
+        super().__init__()
+        self.neck = neck
         self.strides = [2**level for level in levels]
         self.anchor_scale, self.anchor_offset = anchor_scale, anchor_offset
-        self.class_head = Head(channels, head_depth, len(levels), classes, 0.01, norm, bn_momentum, bn_eps)
-        self.box_head = Head(channels, head_depth, len(levels), 4, None, norm, bn_momentum, bn_eps)
-        self._shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self.class_head = LevelHead(
+            channels, head_depth, len(levels), classes, 0.01, norm, bn_momentum, bn_eps
+        )
+        self.box_head = LevelHead(channels, head_depth, len(levels), 4, None, norm, bn_momentum, bn_eps)
         self._anchors: dict[tuple, Tensor] = {}
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        levels = self.neck(self.backbone(self.normalise(images)))
-        self._shapes[tuple(images.shape[2:])] = [tuple(level.shape[2:]) for level in levels]
-        return self.class_head(levels).float(), self.box_head(levels).float()
+    def forward(self, maps: list[Tensor], size: tuple[int, int]) -> RetinaOutput:
+        """`size`: (H, W) of the images in pixels."""
+        levels = self.neck(maps)
+        shapes = tuple(tuple(level.shape[2:]) for level in levels)
+        logits, deltas = self.class_head(levels).float(), self.box_head(levels).float()
+        return RetinaOutput(logits, deltas, self.anchors(shapes, logits.device))
 
-    def anchors(self, size: tuple[int, int], device: torch.device) -> Tensor:
-        """(A, 4) for an input of `size` (H, W) pixels that has been through `forward`: some backbones round odd sizes up, others down."""
-        key = (*size, device)
+    def anchors(self, shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+        """(A, 4) for levels of these shapes: of an odd size some backbones round up, others down."""
+        key = (shapes, device)
         if key not in self._anchors:
-            self._anchors[key] = grid_anchors(
-                self._shapes[tuple(size)], self.strides, self.anchor_scale, self.anchor_offset
-            ).to(device)
+            grid = grid_anchors(list(shapes), self.strides, self.anchor_scale, self.anchor_offset)
+            self._anchors[key] = grid.to(device)
         return self._anchors[key]
 
 
 class Losses(NamedTuple):
-    """Sums an image, each (B,): divide by the number of positive anchors of the batch, plus one (the official normaliser)."""
+    """Sums an image, each (B,): divide by the number of positive anchors of the batch, plus one (the official
+    normaliser).
+    """
 
     classes: Tensor
     boxes: Tensor
@@ -138,9 +159,10 @@ def retinanet_losses(
 ) -> Losses:
     """Focal and Huber loss sums an image.
 
-    logits (B, A, K), deltas (B, A, 4), anchors (A, 4), boxes (B, M, 4), classes (B, M), valid (B, M), ignore (B, M).
-    alpha, gamma: focal loss; delta: Huber threshold on encoded offsets; the box sum is divided by 4 (its coordinates) as in the
-    official code.  Weights and normaliser are the caller's.
+    logits (B, A, K), deltas (B, A, 4), anchors (A, 4), boxes (B, M, 4), classes (B, M), valid (B, M), ignore
+    (B, M).
+    alpha, gamma: focal loss; delta: Huber threshold on encoded offsets; the box sum is divided by 4 (its
+    coordinates) as in the official code.  Weights and normaliser are the caller's.
     """
     matched = match(anchors, boxes, valid, ignore)  # B A
     image, anchor = (matched >= 0).nonzero(as_tuple=True)
@@ -170,8 +192,8 @@ def detections(
 ) -> tuple[Tensor, ...]:
     """One (N, 6) an image: x1 y1 x2 y2 in input pixels, score, class, best first, N <= `most`.
 
-    Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a class at IoU `nms`.
-    In float32, because half-precision NMS costs AP.
+    Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a
+    class at IoU `nms`. In float32, because half-precision NMS costs AP.
     """
     batch, _, classes = logits.shape
     flat = logits.float().flatten(1)  # B A*K
@@ -193,7 +215,8 @@ def detections(
         counts = [min(count, candidates) for count in counts]
     anchor, label = place // classes, place % classes
     boxes = clip_boxes_to_image(CODER.decode_single(deltas[image, anchor].float(), anchors[anchor]), size)
-    # classes are moved apart, so that one NMS an image serves them all (torchvision's batched_nms, for the whole batch at once)
+    # classes are moved apart, so that one NMS an image serves them all (torchvision's batched_nms, for the
+    # whole batch at once)
     apart = boxes + (label * (max(size) + 1.0))[:, None]
     scores = value.sigmoid()
     kept, start = [], 0

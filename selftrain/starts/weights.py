@@ -256,7 +256,7 @@ def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
 
 
 def start_model(model: nn.Module, start: str, backbone: str, weights: str | None = None) -> str:
-    """Load the weights of `start` into `model` (whose timm network is `model.backbone.net`); returns their origin for the record."""
+    """Load the weights of `start` into `model` (whose timm network is `model.trunk.backbone.net`); returns their origin for the record."""
     if start == "random":
         return "random"
     if start.startswith("checkpoint:"):
@@ -264,8 +264,8 @@ def start_model(model: nn.Module, start: str, backbone: str, weights: str | None
         state, target, origin = read_state(file), model, Path(file).name
     else:
         state, origin = imagenet_state(backbone, start, weights)
-        target = model.backbone.net
-        state = _feature_state(state, model.backbone, origin)
+        target = model.trunk.backbone.net
+        state = _feature_state(state, model.trunk.backbone, origin)
     try:
         missing, unknown = target.load_state_dict(state, strict=False)
     except RuntimeError as error:

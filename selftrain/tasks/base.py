@@ -1,6 +1,7 @@
-"""What the tasks share: backbone and neck, policy, inputs."""
+"""What the tasks share: trunk, pyramid, augmentation, inputs."""
 
-import copy
+from collections.abc import Callable
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -10,56 +11,89 @@ from torch import Tensor, nn
 from augment import Sample, build_policy, fit
 from augment.policies import Policy
 from selftrain.models.backbone import Backbone
-from selftrain.models.fold import fold
 from selftrain.models.fpn import FPN
 from selftrain.models.nasfpn import LEVELS, NASFPN
+from selftrain.models.network import TimmTrunk
 from selftrain.recipe import Recipe
 from selftrain.system.errors import UserError
 from selftrain.tasks.protocol import Batch
 
 
 class BaseTask:
-    def __init__(self, recipe: Recipe, class_names: tuple[str, ...]):
-        self.recipe, self.class_names = recipe, class_names
+    """A task of images with labels: augmentation by a policy, a timm trunk, one head on a feature pyramid."""
 
-    def backbone_and_neck(self, levels: tuple[int, ...]) -> tuple[Backbone, nn.Module]:
-        """Together: images -> maps of `levels`, (B, channels, H_l, W_l) each."""
-        r = self.recipe
-        backbone = Backbone(
-            r.backbone, tuple(level for level in levels if level <= 5), r.drop_path, r.bn_momentum
-        )
-        if r.neck == "fpn":
-            return backbone, FPN(
-                backbone.channels, r.channels, len(levels) - len(backbone.channels), r.bn_momentum
-            )
-        if levels != LEVELS:
-            raise UserError(
-                f"--neck nasfpn has the levels {LEVELS[0]} to {LEVELS[-1]}, not {levels[0]} to {levels[-1]}; choose --min-level 3 --max-level 7, or --neck fpn"
-            )
-        return backbone, NASFPN(
-            backbone.channels, r.channels, r.neck_repeats, r.neck_separable, r.bn_momentum
-        )
+    levels: tuple[int, ...]
+    """of the pyramid, finest first"""
+    strategies: dict[str, Callable] = {}
+
+    def __init__(self, recipe: Recipe, class_names: tuple[str, ...], fill: tuple[int, ...] = (124, 116, 104)):
+        """`fill`: RGB of what a picture is padded with; see `normalised`."""
+        self.recipe, self.class_names, self.fill = recipe, class_names, fill
 
     def normalised(self, mean: tuple[float, ...]) -> Self:
-        """The task for networks whose inputs are normalised by `mean`: what a picture is padded with becomes zero."""
-        made = copy.copy(self)
-        made.fill = tuple(round(m * 255) for m in mean)
-        return made
+        """The task for networks whose inputs are normalised by `mean` (of pixels in 0..1): padding becomes
+        zero.
+        """
+        return type(self)(self.recipe, self.class_names, tuple(round(m * 255) for m in mean))
 
+    def trunk(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TimmTrunk:
+        """A timm trunk with fresh weights and the maps that the pyramid is built on."""
+        r = self.recipe
+        levels = tuple(level for level in self.levels if level <= 5)
+        return TimmTrunk(Backbone(r.backbone, levels, r.drop_path, r.bn_momentum), mean, std)
+
+    def neck(self, trunk: TimmTrunk) -> nn.Module:
+        """The trunk's maps -> maps of `levels`, (B, channels, H_l, W_l) each.
+
+        Raises UserError for levels that it cannot have.
+        """
+        r, levels = self.recipe, self.levels
+        if r.neck == "fpn":
+            return FPN(trunk.channels, r.channels, len(levels) - len(trunk.channels), r.bn_momentum)
+        if levels != LEVELS:
+            raise UserError(
+                f"--neck nasfpn has the levels {LEVELS[0]} to {LEVELS[-1]}, not {levels[0]} to {levels[-1]}; "
+                "choose --min-level 3 --max-level 7, or --neck fpn"
+            )
+        return NASFPN(trunk.channels, r.channels, r.neck_repeats, r.neck_separable, r.bn_momentum)
+
+
+class Augmented:
+    """An objective of augmented images: one view a sample, by the recipe's policy."""
+
+    floor = 1.0  # the official RetinaNet's normaliser, kept for every task
+    whole_batch = False
+
+    def __init__(self, recipe: Recipe, fill: tuple[int, ...]):
+        """`fill`: RGB of what is padded."""
+        self.recipe, self.fill = recipe, fill
+
+    @cached_property
     def policy(self) -> Policy:
+        """sample, seed -> augmented sample of the training size."""
         r = self.recipe
         return build_policy(
             r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill
         )
 
-    def prepare(self, sample: Sample) -> tuple[Sample, float]:
-        return fit(sample, self.recipe.image_size, self.fill)
+    def views(self, sample: Sample, seed: int) -> tuple[Sample, ...]:
+        """One augmented view."""
+        return (self.policy(sample, seed),)
 
-    def for_prediction(self, model: nn.Module, batch: Batch) -> nn.Module:
-        return fold(model, batch["images"][:2])
 
-    def announce_labels(self, pool) -> str | None:
-        return None
+def prepare(samples: list[Sample], size: int, fill: tuple[int, ...]) -> Batch:
+    """Samples as they are -> a batch for prediction.
+
+    `images` (B, 3, size, size) uint8: resized to fit, padded with `fill`; `scales`: of each against its
+    photo; `sizes`: (height, width) of each photo; `truths`: its class map at that size, or None.
+    """
+    fitted, scales = zip(*(fit(sample, size, fill) for sample in samples))
+    return {
+        "images": stack_images(list(fitted)),
+        "scales": list(scales),
+        "sizes": [sample.image.shape[:2] for sample in samples],
+        "truths": [sample.mask for sample in samples],
+    }
 
 
 def stack_images(samples: list[Sample]) -> Tensor:

@@ -1,63 +1,162 @@
-"""A task is what the loop does not know: a model, a loss, a prediction, a score and pseudo-labels for one kind of label."""
+"""A task is a bundle of four small things that the loop does not know: objectives, a scorer, a labeller, and
+the heads they need.
 
+An objective says what one feed asks of the network in training; a scorer measures a network on a labelled
+set; a labeller turns a teacher's predictions into labels for a student.  The loop sees maps, heads and
+losses, and never asks what a label is.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from torch import Tensor, nn
 
-from augment import Sample
-
 Batch = dict[str, Any]
+"""What a collate function makes: tensors, lists of anything, and `images`"""
+Prediction = dict[str, np.ndarray]
+"""What is kept of one image's prediction: named arrays, small and on the CPU"""
+S = TypeVar("S")
+
+
+class Loss(NamedTuple):
+    """What an objective says of a batch: sums with gradient, and the counts that divide them."""
+
+    sum: Tensor
+    """(B,), or () where the samples of a batch cannot be told apart"""
+    count: Tensor
+    """of the same shape: positive anchors, labelled pixels, samples ..."""
+
+
+class Objective(Protocol[S]):
+    """What one feed asks of the network.
+
+    Feeds of one objective share one call of its head, and so its batch norm's statistics.
+    """
+
+    head: str
+    """name of the network's head that it trains"""
+    floor: float
+    """is added to the count of the whole batch before it divides; the official RetinaNet adds 1, so that it
+    is never zero
+    """
+    whole_batch: bool
+    """whether a sample's loss depends on the others: gradient accumulation would compute something else, and
+    is refused
+    """
+
+    def views(self, sample: S, seed: int) -> tuple[S, ...]:
+        """What the network gets to see of a sample, a pure function of sample and seed: one view, or the
+        several of a contrast.
+        """
+
+    def collate(self, views: list[tuple[S, ...]]) -> Batch:
+        """B samples with their V views each -> a batch; `images` is a list of V tensors (B, 3, H_v, W_v)
+        uint8.
+        """
+
+    def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
+        """The loss of B samples from the trunk's maps of each view:
+
+        `maps[v][l]` is (B, C_l, H_l, W_l), finest level first.
+        """
+
+
+class Metric(NamedTuple):
+    """One of a scorer's numbers."""
+
+    name: str
+    higher_is_better: bool = True
+    chance: float = 0.0
+    """what a network that has learned nothing scores"""
+
+
+class Scorer(Protocol[S]):
+    """How good a network is on a labelled set."""
+
+    head: str
+    metrics: tuple[Metric, ...]
+    """what tables show, the main one first"""
+
+    def prepare(self, samples: list[S]) -> Batch:
+        """Samples as they are -> a batch without augmentation; `images` is (B, 3, H, W) uint8."""
+
+    def assess(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """What the score needs of each image, from `model(images)`: the output of trunk and head."""
+
+    def score(self, found: dict[int, Prediction], data: Any) -> dict[str, Any]:
+        """Metrics of what `assess` gave, by image index; every image of `data` is there exactly once."""
+
+
+class Labeller(Protocol[S]):
+    """How a teacher labels a pool.
+
+    Raw predictions are kept, so that another threshold needs no second pass.
+    """
+
+    head: str
+    raw_fields: tuple[str, ...]
+    """of the recipe: what raw predictions depend on"""
+    label_fields: tuple[str, ...]
+    """and what their selection depends on"""
+
+    def prepare(self, samples: list[S]) -> Batch:
+        """As a scorer's."""
+
+    def predict(self, model: nn.Module, batch: Batch, truth: Any = None) -> list[Prediction]:
+        """A teacher's raw prediction of each image; measured by `truth`, the pool's hidden labels, where only
+        the whole prediction can be.
+        """
+
+    def keep(self, folder: Path, pool: Any, predictions: dict[int, Prediction]) -> dict[int, Prediction]:
+        """Write what a student reads file by file below `folder`, and return what is left to store."""
+
+    def select(self, path: Path, parts: Any, pool: Any, human: Any, info: dict[str, Any]) -> dict[str, Any]:
+        """Raw predictions (a `Parts` store) -> the label file at `path`; returns the report (kept images,
+        precision, ...).
+        """
+
+    def read(self, path: Path, pool: Any) -> Any:
+        """The pseudo-labelled data set that a student trains on."""
+
+    def announce(self, pool: Any) -> str | None:
+        """What a person should know before the pool is labelled, such as the disk it takes."""
+
+    def describe(self, report: dict[str, Any]) -> str:
+        """The report in a few lines, for a person to judge the teacher by."""
+
+
+class Trunk(Protocol):
+    """Images to maps: a timm network, or one that brings its own pyramid.  It knows its normalisation."""
+
+    levels: tuple[int, ...]
+    """of the maps, finest first: a map of level l has the stride 2**l"""
+    channels: list[int]
+    """of the maps"""
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """RGB (B, 3, H, W), uint8 or float in 0..255 -> maps (B, C_l, H_l, W_l), finest first."""
 
 
 class Task(Protocol):
-    metric: str  # the score that curves and tables are drawn from, e.g. "AP"
-    columns: tuple[str, ...]  # metrics shown in tables, `metric` first
-    raw_fields: tuple[str, ...]  # of the recipe: what a teacher's raw predictions depend on
-    label_fields: tuple[str, ...]  # and what their selection depends on
+    """One kind of label: what it trains, how it is scored, how a teacher labels."""
 
-    def model(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
-        """A network with fresh weights for inputs normalised by `mean`, `std`."""
+    objectives: dict[str, Objective]
+    """by name; the first is the supervised one"""
+    scorer: Scorer
+    labeller: Labeller
+    strategies: dict[str, Callable]
+    """by name: (parts, pool, count, seed) -> positions of the images whose labels are bought"""
+
+    def trunk(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
+        """A trunk with fresh weights for pixels normalised by `mean` and `std` (of pixels in 0..1)."""
+
+    def head(self, name: str, trunk: Any) -> nn.Module:
+        """A head with fresh weights:
+
+        `head(maps, (H, W))`, maps of `trunk` for images of H x W pixels -> what losses and predictions need.
+        """
 
     def normalised(self, mean: tuple[float, ...]) -> "Task":
-        """The task for networks with that normalisation; before `policy` and `prepare`."""
-
-    def policy(self):
-        """sample, seed -> augmented sample of the training size."""
-
-    def prepare(self, sample: Sample) -> tuple[Sample, float]:
-        """Un-augmented input for prediction, and its scale against the photo."""
-
-    def collate(self, samples: list[Sample]) -> Batch:
-        """Tensors of equal shape, `images` (B, 3, H, W) uint8 among them."""
-
-    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """((B,) loss sums with gradient, (B,) counts that normalise them: positive anchors or labelled pixels)."""
-
-    def for_prediction(self, model: nn.Module, batch: Batch) -> nn.Module:
-        """`model`, or a faster one of the same outputs, to predict many batches like this one with."""
-
-    def assess(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """What the score needs of each image's prediction, small and on the CPU: boxes, a confusion matrix."""
-
-    def score(self, assessed: dict[int, Any], dataset) -> dict[str, Any]:
-        """Metrics of what `assess` gave by image index; every image of `dataset` exactly once."""
-
-    def announce_labels(self, pool) -> str | None:
-        """What a person should know before the pool is labelled, such as the disk it takes."""
-
-    def label(self, model: nn.Module, batch: Batch, truth=None) -> list[Any]:
-        """A teacher's raw prediction of each image, small and on the CPU, in the photo's own pixels; measured by `truth`, the pool's hidden
-        labels, where only the whole prediction can be."""
-
-    def write_part(self, path: Path, pool, predictions: dict[int, Any], seconds: float) -> None:
-        """Store raw predictions of some pool images, their `indices` and the `seconds` they took, so that an interrupted labelling goes on."""
-
-    def write_labels(self, path: Path, parts: list[Path], pool, human, info: dict) -> dict:
-        """Raw predictions -> pseudo-label file; returns the report (kept images, boxes, precision, ...)."""
-
-    def describe_labels(self, report: dict) -> str:
-        """The report in a few lines, for a person to judge the teacher by."""
-
-    def read_labels(self, path: Path, pool):
-        """The pseudo-labelled data set a student trains on."""
+        """The task for networks with that normalisation: what a picture is padded with becomes zero."""

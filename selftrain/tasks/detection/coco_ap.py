@@ -1,4 +1,6 @@
-"""COCO's average precision.  pycocotools is the reference; faster-coco-eval computes the same numbers several times faster."""
+"""COCO's average precision.  pycocotools is the reference; faster-coco-eval computes the same numbers several
+times faster.
+"""
 
 import contextlib
 import gc
@@ -15,10 +17,11 @@ NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs
 def coco_ap(
     predictions: dict[int, np.ndarray], dataset: CocoDataset, evaluator: str = "fast"
 ) -> dict[str, Any]:
-    """COCO's twelve numbers in percent (-1 where COCO has none, e.g. no small object), and `per_class` AP by name.
+    """COCO's twelve numbers in percent (-1 where COCO has none, e.g. no small object), and `per_class` AP by
+    name.
 
-    predictions: image index -> (N, 6) rows x1 y1 x2 y2 score class.  Every image of the data set must be there exactly once
-    (over several processes none twice, none lost), else AssertionError.
+    predictions: image index -> (N, 6) rows x1 y1 x2 y2 score class.  Every image of the data set must be
+    there exactly once (over several processes none twice, none lost), else AssertionError.
     """
     assert sorted(predictions) == list(range(len(dataset))), (
         f"{len(predictions)} predictions for {len(dataset)} images"
@@ -90,7 +93,9 @@ def _annotations(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> l
 
 @contextlib.contextmanager
 def _no_collection():
-    """Python's cyclic garbage collector walks the half million new dicts again and again: half the evaluation's time."""
+    """Python's cyclic garbage collector walks the half million new dicts again and again: half the
+    evaluation's time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

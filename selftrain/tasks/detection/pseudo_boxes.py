@@ -1,4 +1,6 @@
-"""From a teacher's raw boxes to the labels of a student: threshold, ignore band, and how good they are where the truth is known."""
+"""From a teacher's raw boxes to the labels of a student: threshold, ignore band, and how good they are where
+the truth is known.
+"""
 
 import numpy as np
 from pycocotools import mask as mask_utils
@@ -8,7 +10,9 @@ from selftrain.data.pool import Pool
 
 
 def auto_threshold(scores: np.ndarray, boxes: float) -> float:
-    """The score at which `boxes` detections are left over the whole pool; with fewer detections than that, the lowest score."""
+    """The score at which `boxes` detections are left over the whole pool; with fewer detections than that,
+    the lowest score.
+    """
     if not len(scores):
         return 0.5
     count = min(max(1, round(boxes)), len(scores))
@@ -28,8 +32,9 @@ def select(
 ) -> CocoDataset:
     """The pseudo-labelled data set.
 
-    rows (N, 6): x1 y1 x2 y2 score class; images (N,): index into the pool; sizes (pool, 2): width, height.  Boxes with score >= threshold are objects; those
-    between `low` and the threshold are marked `crowd`, which training leaves out of the loss.  Image ids are pool index + 1.
+    rows (N, 6): x1 y1 x2 y2 score class; images (N,): index into the pool; sizes (pool, 2): width, height.
+    Boxes with score >= threshold are objects; those between `low` and the threshold are marked `crowd`, which
+    training leaves out of the loss.  Image ids are pool index + 1.
     """
     sure = rows[:, 4] >= threshold
     use = sure if low is None else rows[:, 4] >= low
@@ -61,10 +66,11 @@ def select(
 
 
 def outcomes(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: float = 0.5) -> np.ndarray:
-    """(N,) int8 of boxes against hidden labels: 1 found an object, -1 wrong, 0 on a crowd, which counts neither way, as in COCO.
+    """(N,) int8 of boxes against hidden labels: 1 found an object, -1 wrong, 0 on a crowd, which counts
+    neither way, as in COCO.
 
-    rows (N, 6), images (N,) index into `truth`.  Class by class, best score first, each object found once; so what a box finds does not
-    depend on boxes of lower score, and one pass serves every threshold.
+    rows (N, 6), images (N,) index into `truth`.  Class by class, best score first, each object found once; so
+    what a box finds does not depend on boxes of lower score, and one pass serves every threshold.
     """
     found = np.empty(len(rows), np.int8)
     order = np.lexsort((-rows[:, 4], images))
@@ -93,7 +99,10 @@ def precision_recall(found: np.ndarray, truth: CocoDataset) -> dict[str, float]:
 
 
 def examples(dataset: CocoDataset, pool: Pool, count: int = 8) -> list[dict]:
-    """What the teacher said of the first photos of the pool (x1 y1 x2 y2 class score by box), for a gallery.  Photos without a box count too."""
+    """What the teacher said of the first photos of the pool (x1 y1 x2 y2 class score by box), for a gallery.
+
+    Photos without a box count too.
+    """
     shown = []
     places = {int(image_id) - 1: place for place, image_id in enumerate(dataset.image_ids)}
     for index in range(min(count, len(pool))):

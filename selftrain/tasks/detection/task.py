@@ -1,326 +1,51 @@
-"""Detection: RetinaNet, its loss, its boxes, COCO's AP, pseudo-boxes."""
+"""Detection:
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+RetinaNet's head on a feature pyramid, trained on boxes, scored by COCO's AP; teachers give pseudo-boxes.
+"""
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from functools import cached_property
 
-from augment import Sample
-from selftrain.data.coco import CocoDataset, read_coco, write_coco
-from selftrain.data.pool import Pool
-from selftrain.models.retinanet import RetinaNet, detections, retinanet_losses
-from selftrain.recipe import Recipe, refuse
-from selftrain.system.errors import UserError
-from selftrain.system.files import write_atomic
-from selftrain.tasks.base import BaseTask, stack_images
-from selftrain.tasks.detection.coco_ap import coco_ap
-from selftrain.tasks.detection.pseudo_boxes import (
-    auto_threshold,
-    examples,
-    outcomes,
-    precision_recall,
-    select,
-)
-from selftrain.tasks.protocol import Batch
+from torch import nn
 
-THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # at which a teacher's boxes are measured
-MOST_OBJECTS = 100  # an image in training, as in the official code
-
-
-@dataclass(frozen=True)
-class DetectionRecipe(Recipe):
-    task = "coco"
-    NOT_IDENTITY = Recipe.NOT_IDENTITY | {
-        "train_json",
-        "val_json",
-        "test_json",
-        "train_images",
-        "val_images",
-        "test_images",
-    }
-    STUDENT_ONLY = Recipe.STUDENT_ONLY | {"pseudo_ignore", "pseudo_empty"}
-
-    # ---- where the parts of the data set lie, if not in the usual places -------------------------------------------------------
-    train_json: str | None = None
-    """annotation file for training, relative to --data; default annotations/instances_train*.json"""
-    val_json: str | None = None
-    """annotation file for the learning curve and for tuning; default annotations/instances_val*.json"""
-    test_json: str | None = None
-    """annotation file for the reported score; default annotations/instances_test*.json if there is one, else the val file"""
-    train_images: str | None = None
-    """folder of the training images, relative to --data; default train*"""
-    val_images: str | None = None
-    """folder of the validation images, relative to --data; default val*"""
-    test_images: str | None = None
-    """folder of the test images, relative to --data; default test*"""
-
-    # ---- RetinaNet ------------------------------------------------------------------------------------------------------------
-    min_level: int = 3
-    """finest pyramid level (stride 2**level)"""
-    max_level: int = 7
-    """coarsest pyramid level; above 5 by stride-2 convolutions"""
-    anchor_scale: float = 4.0
-    """anchor side over stride (official: 4)"""
-
-    # ---- losses (official constants) --------------------------------------------------------------------------------------------
-    focal_alpha: float = 0.25
-    """focal loss: weight of objects against background"""
-    focal_gamma: float = 1.5
-    """focal loss: focus on hard anchors"""
-    huber_delta: float = 0.1
-    """Huber loss on encoded box offsets: quadratic below"""
-    box_weight: float = 50.0
-    """weight of the box loss"""
-
-    # ---- pseudo-boxes and evaluation ------------------------------------------------------------------------------------------
-    pseudo_threshold: float | Literal["auto"] = 0.5
-    """keep detections with at least this score; `auto`: the score at which boxes an image match the human labels'"""
-    pseudo_ignore: float | None = None
-    """detections between this score and the threshold are neither object nor background; default: they are background"""
-    pseudo_empty: Literal["drop", "keep"] = "drop"
-    """pool images in which the teacher finds nothing: left out, or used as background"""
-    score_threshold: float = 0.05
-    """least score of a detection in evaluation"""
-    nms: float = 0.5
-    """IoU above which the weaker of two boxes of a class is dropped, in evaluation and pseudo-labelling"""
-    evaluator: Literal["fast", "pycocotools"] = "fast"
-    """faster-coco-eval, or the reference it is tested against"""
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        return tuple(range(self.min_level, self.max_level + 1))
-
-    def check(self) -> "DetectionRecipe":
-        super().check()
-        refuse(
-            not 2 <= self.min_level <= 5 or not self.min_level <= self.max_level <= 8,
-            f"--min-level {self.min_level} --max-level {self.max_level}: the finest level lies in 2..5, the coarsest between it and 8",
-        )
-        refuse(not 0 < self.score_threshold < 1, f"--score-threshold {self.score_threshold} is not in (0, 1)")
-        if self.pseudo_ignore is not None and self.pseudo_threshold != "auto":
-            refuse(
-                not 0 < self.pseudo_ignore < self.pseudo_threshold,
-                f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 and --pseudo-threshold {self.pseudo_threshold}",
-            )
-        for option in ("pseudo_threshold", "pseudo_ignore"):
-            value = getattr(self, option)
-            refuse(
-                isinstance(value, float) and self.self_training and value < self.score_threshold,
-                f"--{option.replace('_', '-')} {value} lies below --score-threshold {self.score_threshold}, under which nothing is detected; lower that as well",
-            )
-        refuse(
-            self.data == "shapes"
-            and any(
-                (
-                    self.train_json,
-                    self.val_json,
-                    self.test_json,
-                    self.train_images,
-                    self.val_images,
-                    self.test_images,
-                )
-            ),
-            "--train-json and its like name files under --data DIR, but --data is the generated set; give --data DIR",
-        )
-        return self
-
-
-class Boxes(NamedTuple):
-    """What is found in one photo."""
-
-    rows: np.ndarray  # (N, 6) float32: x1 y1 x2 y2 in the photo's pixels, score, class
-    size: tuple[int, int]  # the photo's width, height
+from selftrain.models.network import TimmTrunk
+from selftrain.models.retinanet import RetinaHead
+from selftrain.tasks.base import BaseTask
+from selftrain.tasks.detection.boxes import BoxObjective, BoxScorer
+from selftrain.tasks.detection.labeller import BoxLabeller
 
 
 class Detection(BaseTask):
-    metric = "AP"
-    columns = ("AP", "AP50", "AP75")
-    raw_fields = ("image_size", "eval_batch", "nms", "score_threshold")
-    label_fields = ("pseudo_threshold", "pseudo_ignore", "pseudo_empty")
+    """The task of `coco.py`."""
 
-    def model(self, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Pyramid levels, finest first."""
+        return self.recipe.levels
+
+    def head(self, name: str, trunk: TimmTrunk) -> nn.Module:
+        """RetinaNet's head, with its pyramid."""
         r = self.recipe
-        backbone, neck = self.backbone_and_neck(r.levels)
-        return RetinaNet(
-            backbone,
-            neck,
+        return RetinaHead(
+            self.neck(trunk),
             classes=len(self.class_names),
             levels=r.levels,
             channels=r.channels,
             head_depth=r.head_depth,
             anchor_scale=r.anchor_scale,
             bn_momentum=r.bn_momentum,
-            mean=mean,
-            std=std,
         )
 
-    def collate(self, samples: list[Sample]) -> Batch:
-        """images (B, 3, S, S) uint8; boxes (B, M, 4), classes (B, M), valid (B, M), ignore (B, M), padded to the fullest image."""
-        size = max((min(len(s.boxes), MOST_OBJECTS) for s in samples), default=0)
-        boxes = np.zeros((len(samples), size, 4), np.float32)
-        classes = np.zeros((len(samples), size), np.int64)
-        valid, ignore = np.zeros((2, len(samples), size), bool)
-        for i, s in enumerate(samples):
-            n = min(len(s.boxes), MOST_OBJECTS)
-            boxes[i, :n], classes[i, :n], valid[i, :n], ignore[i, :n] = (
-                s.boxes[:n],
-                s.classes[:n],
-                ~s.ignore[:n],
-                s.ignore[:n],
-            )
-        return {"images": stack_images(samples)} | {
-            k: torch.from_numpy(v)
-            for k, v in (("boxes", boxes), ("classes", classes), ("valid", valid), ("ignore", ignore))
-        }
+    @cached_property
+    def objectives(self) -> dict[str, BoxObjective]:
+        """Boxes by focal and Huber loss."""
+        return {"boxes": BoxObjective(self.recipe, self.fill)}
 
-    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        r = self.recipe
-        logits, deltas = model(batch["images"])
-        anchors = getattr(model, "module", model).anchors(tuple(batch["images"].shape[2:]), logits.device)
-        losses = retinanet_losses(
-            logits,
-            deltas,
-            anchors,
-            batch["boxes"],
-            batch["classes"],
-            batch["valid"],
-            batch["ignore"],
-            alpha=r.focal_alpha,
-            gamma=r.focal_gamma,
-            delta=r.huber_delta,
-        )
-        return losses.classes + r.box_weight * losses.boxes, losses.positives
+    @cached_property
+    def scorer(self) -> BoxScorer:
+        """COCO's AP."""
+        return BoxScorer(self.recipe, self.fill)
 
-    def label(self, model: nn.Module, batch: Batch, truth=None) -> list[Boxes]:
-        size = tuple(batch["images"].shape[2:])
-        logits, deltas = model(batch["images"])
-        found = detections(
-            logits,
-            deltas,
-            model.anchors(size, logits.device),
-            size,
-            score=self.recipe.score_threshold,
-            nms=self.recipe.nms,
-        )
-        counts = [len(rows) for rows in found]
-        rows = torch.cat(found).cpu().numpy()
-        photos = np.array([(width, height) for height, width in batch["sizes"]])
-        rows[:, :4] = (rows[:, :4] / np.repeat(np.array(batch["scales"], np.float32), counts)[:, None]).clip(
-            0, np.repeat(np.tile(photos, 2), counts, axis=0)
-        )
-        real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])  # what lies wholly in the padding goes
-        ends = np.cumsum(counts)[:-1]
-        return [
-            Boxes(part[keep], (int(w), int(h)))
-            for part, keep, (w, h) in zip(np.split(rows, ends), np.split(real, ends), photos)
-        ]
-
-    assess = label
-
-    def score(self, assessed: dict[int, Boxes], dataset: CocoDataset) -> dict:
-        return coco_ap({i: found.rows for i, found in assessed.items()}, dataset, self.recipe.evaluator)
-
-    # ---- pseudo-labels ----------------------------------------------------------------------------------------------------
-
-    def write_part(self, path: Path, pool: Pool, predictions: dict[int, Boxes], seconds: float) -> None:
-        indices = np.array(sorted(predictions), np.int64)
-        rows = [predictions[i].rows for i in indices]
-        content = dict(
-            indices=indices,
-            counts=np.array([len(r) for r in rows]),
-            rows=np.concatenate(rows),
-            sizes=np.array([predictions[i].size for i in indices], np.int32),
-            seconds=np.float64(seconds),
-        )
-        write_atomic(path, lambda file: np.savez(file, **content))
-
-    def write_labels(self, path: Path, parts: list[Path], pool: Pool, human: CocoDataset, info: dict) -> dict:
-        """Threshold, select and write COCO json with scores.  Raises UserError when the teacher found nothing."""
-        r = self.recipe
-        loaded = [np.load(part) for part in parts]
-        images = np.concatenate([np.repeat(p["indices"], p["counts"]) for p in loaded])
-        rows = np.concatenate([p["rows"] for p in loaded])
-        sizes = np.concatenate([p["sizes"] for p in loaded])[
-            np.concatenate([p["indices"] for p in loaded]).argsort()
-        ]
-        real = ~human.crowd
-        human_mean = float(real.sum() / max(1, len(human)))
-        threshold = (
-            auto_threshold(rows[:, 4], human_mean * len(pool))
-            if r.pseudo_threshold == "auto"
-            else r.pseudo_threshold
-        )
-        if r.pseudo_ignore is not None and r.pseudo_ignore >= threshold:
-            raise UserError(
-                f"--pseudo-ignore {r.pseudo_ignore} is not below the threshold that auto chose, {threshold:.3f}; lower it"
-            )
-        sure = rows[:, 4] >= threshold
-        best = float(rows[:, 4].max()) if len(rows) else 0.0
-        if not sure.any():
-            raise UserError(
-                f"the teacher found nothing in the pool at --pseudo-threshold {threshold:g} (best score {best:.3f} in {len(pool)} images). "
-                "A student of such labels would learn that nothing is there. Train the teacher longer (--steps), give it more labels, "
-                "or take --pseudo-threshold auto"
-            )
-        dataset = select(
-            rows,
-            images,
-            sizes,
-            pool,
-            human,
-            threshold=threshold,
-            low=r.pseudo_ignore,
-            keep_empty=r.pseudo_empty == "keep",
-        )
-        report = {
-            "threshold": threshold,
-            "pool_images": len(pool),
-            "kept_images": len(dataset),
-            "boxes": int(sure.sum()),
-            "ignored_boxes": int(dataset.crowd.sum()),
-            "boxes_per_image": float(sure.sum() / len(pool)),
-            "human_boxes_per_image": human_mean,
-            "boxes_per_class": {
-                name: int((rows[sure, 5] == k).sum()) for k, name in enumerate(human.class_names)
-            },
-            "images_per_class": {
-                name: len(np.unique(images[sure & (rows[:, 5] == k)]))
-                for k, name in enumerate(human.class_names)
-            },
-        }
-        if pool.hidden is not None:
-            found = outcomes(rows, images, pool.hidden)
-            report |= precision_recall(found[sure], pool.hidden)
-            report["by_threshold"] = [
-                {"threshold": t, **precision_recall(found[rows[:, 4] >= t], pool.hidden)} for t in THRESHOLDS
-            ]
-        report["examples"] = examples(dataset, pool)
-        write_coco(
-            path,
-            dataset,
-            info | {"threshold": threshold, "classes": list(human.class_names), "report": report},
-        )
-        return report
-
-    def describe_labels(self, report: dict) -> str:
-        lines = [
-            f"pseudo-labels at score >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['boxes']} boxes, "
-            f"{report['boxes_per_image']:.2f} an image (human labels: {report['human_boxes_per_image']:.2f})"
-            + (f", {report['ignored_boxes']} uncertain ones ignored" if report["ignored_boxes"] else "")
-        ]
-        per_class = sorted(report["boxes_per_class"].items(), key=lambda item: -item[1])
-        shown = [f"{name} {count} in {report['images_per_class'][name]}" for name, count in per_class[:12]]
-        lines.append(
-            f"boxes in images of each class: {', '.join(shown)}{', ...' if len(per_class) > 12 else ''}"
-        )
-        if "precision" in report:
-            lines.append(
-                f"against the pool's hidden labels (IoU 0.5): precision {report['precision']:.2f}, recall {report['recall']:.2f}"
-            )
-        return "\n".join(lines)
-
-    def read_labels(self, path: Path, pool: Pool) -> CocoDataset:
-        return read_coco(path, pool.folder, classes=self.class_names)
+    @cached_property
+    def labeller(self) -> BoxLabeller:
+        """Pseudo-boxes."""
+        return BoxLabeller(self.recipe, self.fill, self.class_names)

@@ -1,10 +1,14 @@
-"""mIoU as PASCAL VOC counts it: one confusion matrix over the whole set, at the photos' own sizes.  A mean over photos is another number."""
+"""mIoU as PASCAL VOC counts it: one confusion matrix over the whole set, at the photos' own sizes.
+
+A mean over photos is another number.
+"""
 
 import numpy as np
 
 
 def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """(K, K) int64 pixels by (true class, found class) of two class maps (H, W) uint8; pixels whose truth is 255 do not count.
+    """(K, K) int64 pixels by (true class, found class) of two class maps (H, W) uint8; pixels whose truth is
+    255 do not count.
 
     `found` may hold 255 too, where a teacher left a pixel out: such pixels do not count either.
     """
@@ -22,7 +26,9 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def scores(matrix: np.ndarray, class_names: tuple[str, ...]) -> dict:
-    """mIoU and pixel accuracy in percent, IoU of each class, and `chance`: the mIoU of the best answer that is one class everywhere."""
+    """mIoU and pixel accuracy in percent, IoU of each class, and `chance`: the mIoU of the best answer that
+    is one class everywhere.
+    """
     each, total = iou(matrix), matrix.sum()
     there = (matrix.sum(1) > 0).sum()
     return {

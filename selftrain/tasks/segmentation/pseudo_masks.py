@@ -1,15 +1,15 @@
 """A teacher's probabilities to the masks of a student, one small file a photo.
 
-Hard (Zoph et al. 2020): the best class where its probability reaches the threshold, 255 (ignored) elsewhere; a palette PNG.
-Soft (Xie et al. 2020): no threshold; the two best classes of each pixel and the share of the better one of their sum, as the three
-channels of a PNG at a quarter of the photo's side.  All K probabilities at full size would be K x 4 bytes a pixel, a terabyte for
-ImageNet; two of them at a quarter are at most 3/16 byte.
+Hard (Zoph et al. 2020): the best class where its probability reaches the threshold, 255 (ignored) elsewhere;
+a palette PNG. Soft (Xie et al. 2020): no threshold; the two best classes of each pixel and the share of the
+better one of their sum, as the three channels of a PNG at a quarter of the photo's side.  All K probabilities
+at full size would be K x 4 bytes a pixel, a terabyte for ImageNet; two of them at a quarter are at most 3/16
+byte.
 """
 
 import base64
 import dataclasses
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from augment import Sample
-from selftrain.data.image import image_size, read_bytes, read_image
+from selftrain.data.image import read_bytes, read_image
 from selftrain.data.pool import Pool
 from selftrain.data.voc import IGNORED, VocDataset, encode_mask, mask_size_fault
 from selftrain.system.errors import UserError
-from selftrain.system.files import write_atomic
+from selftrain.tasks.protocol import Prediction
 from selftrain.tasks.segmentation.miou import confusion, iou
 
 FULL = 254  # the share that means 1; 255 is kept for what is ignored
@@ -34,39 +34,40 @@ THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # at which a t
 EXAMPLES, EXAMPLE_SIDE = 8, 96  # masks that a report shows, and their longer side in pixels
 
 
-@dataclass
-class PseudoMask:
-    """What a teacher says of one photo."""
-
-    png: bytes
-    kept: np.ndarray  # (K,) int64 pixels of each class that are sure enough
-    found: np.ndarray  # (K,) int64 pixels where the class is the best
-    by_threshold: np.ndarray | None = (
-        None  # (T + 1, 2) of the labelled pixels: (kept, kept and right) at each threshold, then all of them
-    )
-
-
-def hard_mask(chances: Tensor, threshold: float) -> PseudoMask:
-    """(K, H, W) probabilities -> the best class, or 255 where it is below `threshold`."""
+def hard_mask(chances: Tensor, threshold: float) -> Prediction:
+    """(K, H, W) probabilities -> `png`: the best class, or 255 where it is below `threshold`; `kept`,
+    `found`: see `_prediction`.
+    """
     best, label = (t.cpu().numpy() for t in chances.max(0))
     label = label.astype(np.uint8)
     mask = np.where(best >= threshold, label, np.uint8(IGNORED))
     kept, found = (np.bincount(each.ravel(), minlength=256)[: len(chances)] for each in (mask, label))
-    return PseudoMask(encode_mask(mask), kept, found)
+    return _prediction(encode_mask(mask), kept, found)
 
 
-def soft_mask(chances: Tensor) -> PseudoMask:
-    """(K, H, W) probabilities -> (H/4, W/4, 3): best class, second class, share of the best one of the two, 254 = all."""
+def soft_mask(chances: Tensor) -> Prediction:
+    """(K, H, W) probabilities -> (H/4, W/4, 3): best class, second class, share of the best one of the two,
+    254 = all.
+    """
     size = [math.ceil(side / SHRINK) for side in chances.shape[1:]]
     two = F.interpolate(chances[None], size, mode="area")[0].topk(2, 0)
     share = (two.values[0] / two.values.sum(0).clamp(min=1e-12) * FULL).round()
     channels = torch.cat([two.indices, share[None]]).byte().cpu().numpy()
     found = np.bincount(channels[0].ravel(), minlength=256)[: len(chances)] * SHRINK**2
-    return PseudoMask(cv2.imencode(".png", channels.transpose(1, 2, 0))[1].tobytes(), found, found)
+    return _prediction(cv2.imencode(".png", channels.transpose(1, 2, 0))[1].tobytes(), found, found)
+
+
+def _prediction(png: bytes, kept: np.ndarray, found: np.ndarray) -> Prediction:
+    """`png`: bytes of the mask's file; (K,) int64 pixels of each class:
+
+    `kept` are sure enough, `found` have it as the best class.
+    """
+    return {"png": np.frombuffer(png, np.uint8), "kept": kept, "found": found}
 
 
 def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
-    """(T + 1, 2) int64 of (K, H, W) probabilities against a hidden mask: labelled pixels (kept, right) at each of THRESHOLDS, then at none.
+    """(T + 1, 2) int64 of (K, H, W) probabilities against a hidden mask: labelled pixels (kept, right) at
+    each of THRESHOLDS, then at none.
 
     Raises UserError when mask and photo are of different size.
     """
@@ -74,7 +75,8 @@ def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
     truth = hidden.mask(index)
     if truth.shape != label.shape:
         raise UserError(
-            f"{hidden.path(index)}: {mask_size_fault(label.shape[::-1], hidden.mask_path(index), truth.shape[::-1])}"
+            f"{hidden.path(index)}: "
+            f"{mask_size_fault(label.shape[::-1], hidden.mask_path(index), truth.shape[::-1])}"
         )
     known = truth != IGNORED
     best, right = best[known], (label == truth)[known]
@@ -97,7 +99,8 @@ class PseudoDataset(VocDataset):
             return self._read(i)
         except UserError as error:
             raise UserError(
-                f"{str(error).split('. ')[0]}. It is a pseudo-mask: delete the folder {self.mask_folder}, and the pool is labelled again"
+                f"{str(error).split('. ')[0]}. It is a pseudo-mask: delete the folder {self.mask_folder}, "
+                "and the pool is labelled again"
             ) from None
 
     def _read(self, i: int) -> np.ndarray:
@@ -120,7 +123,7 @@ class SoftDataset(PseudoDataset):
         return dataclasses.replace(Sample.unlabelled(image), mask=mask)
 
 
-# ---- files --------------------------------------------------------------------------------------------------------------------
+# ---- files --------------------------------------------------------------------------------------------
 
 
 def mask_file(pool: Pool, index: int) -> str:
@@ -128,74 +131,14 @@ def mask_file(pool: Pool, index: int) -> str:
     return f"{pool.names[index].decode()}.png"
 
 
-def write_part(path: Path, pool: Pool, predictions: dict[int, PseudoMask], seconds: float) -> None:
-    """The masks, and then the part that says that they are there: one cut short is written again."""
-    made = set()
-    for index, found in predictions.items():
-        file = path.parent / "masks" / mask_file(pool, index)
-        if file.parent not in made:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            made.add(file.parent)
-        file.write_bytes(found.png)
-    indices = np.array(sorted(predictions), np.int64)
-    content = {
-        "indices": indices,
-        "seconds": np.float64(seconds),
-        "kept": np.stack([predictions[i].kept for i in indices]),
-        "found": np.stack([predictions[i].found for i in indices]),
-    }
-    if pool.hidden is not None:
-        content["by_threshold"] = np.stack([predictions[i].by_threshold for i in indices])
-    write_atomic(path, lambda file: np.savez(file, **content))
-
-
-def write_labels(path: Path, parts: list[Path], pool: Pool, class_names: tuple[str, ...], info: dict) -> dict:
-    """List every photo with at least one sure pixel, and its mask; returns the report."""
-    loaded = [np.load(part) for part in parts]
-    order = np.concatenate([part["indices"] for part in loaded]).argsort()
-    kept, found = (
-        np.concatenate([part[name] for part in loaded])[order] for name in ("kept", "found")
-    )  # (N, K)
-    used = np.flatnonzero(kept.sum(1))
-    if not len(used):
-        raise UserError(
-            f"the teacher is sure of no pixel of the pool at --pseudo-threshold {info['threshold']:g}. Train the teacher longer (--steps), "
-            "give it more labels, or lower the threshold"
-        )
-    share = {
-        name: float(k / f) if f else None
-        for name, k, f in zip(class_names, kept.sum(0), found.sum(0), strict=True)
-    }
-    report = {
-        "threshold": info["threshold"],
-        "pool_images": len(pool),
-        "kept_images": len(used),
-        "kept_pixels": float(kept.sum() / found.sum()),
-        "kept_pixels_per_class": share,
-        "share_per_class": {name: float(n / kept.sum()) for name, n in zip(class_names, kept.sum(0))},
-        "images_per_class": {name: int(n) for name, n in zip(class_names, (kept > 0).sum(0))},
-    }
-    masks = [
-        {"photo": pool.names[i].decode(), "mask": f"masks/{mask_file(pool, i)}", "index": int(i)}
-        for i in used
-    ]
-    if pool.hidden is not None:
-        report |= quality(_dataset(path.parent, pool, masks, class_names, info["soft"]), pool.hidden, used)
-        if all(
-            "by_threshold" in part for part in loaded
-        ):  # not if the hidden labels came after the first parts
-            *counts, (labelled, _) = sum(part["by_threshold"].sum(0) for part in loaded).tolist()
-            report["by_threshold"] = [
-                {"threshold": t, "precision": right / max(1, kept), "recall": right / max(1, labelled)}
-                for t, (kept, right) in zip(THRESHOLDS, counts)
-            ]
-    report["examples"] = [
-        {"photo": pool.names[i].decode(), "mask": _small(path.parent / "masks" / mask_file(pool, i))}
+def examples(folder: Path, pool: Pool) -> list[dict[str, str]]:
+    """The masks of the first photos of the pool, small, for a gallery; `folder`: where the folder of masks
+    lies.
+    """
+    return [
+        {"photo": pool.names[i].decode(), "mask": _small(folder / "masks" / mask_file(pool, i))}
         for i in range(min(EXAMPLES, len(pool)))
     ]
-    content = msgspec.json.encode({"info": info | {"report": report}, "masks": masks}, order="deterministic")
-    write_atomic(path, lambda file: file.write(content))
-    return report
 
 
 def _small(path: Path) -> str:
@@ -213,9 +156,11 @@ def _small(path: Path) -> str:
 
 
 def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
-    """Of the kept pixels: how many are right, and the mIoU; `covered`: how much of what people labelled was kept.
+    """Of the kept pixels: how many are right, and the mIoU; `covered`: how much of what people labelled was
+    kept.
 
-    labels: N photos; truth: the pool with its hidden labels; used (N,): which of the pool's photos `labels` are.
+    labels: N photos; truth: the pool with its hidden labels; used (N,): which of the pool's photos `labels`
+    are.
     """
     matrix, labelled, place = 0, 0, {index: n for n, index in enumerate(used.tolist())}
     for index in range(len(truth)):
@@ -227,7 +172,8 @@ def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
                 found = cv2.resize(found[..., 0], hidden.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             if found.shape != hidden.shape:
                 raise UserError(
-                    f"{labels.path(place[index])}: {mask_size_fault(found.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}"
+                    f"{labels.path(place[index])}: "
+                    f"{mask_size_fault(found.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}"
                 )
             matrix = matrix + confusion(found, hidden, len(labels.class_names))
     return {
@@ -238,7 +184,10 @@ def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
 
 
 def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocDataset:
-    """The data set that a label file describes.  Raises UserError if it is of other classes or not such a file."""
+    """The data set that a label file describes.
+
+    Raises UserError if it is of other classes or not such a file.
+    """
     try:
         content = msgspec.json.decode(read_bytes(path))
         info, masks = content["info"], content["masks"]
@@ -249,14 +198,16 @@ def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocData
         ) from None
     if classes != class_names:
         raise UserError(
-            f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; label the pool with a teacher of this data"
+            f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; "
+            "label the pool with a teacher of this data"
         )
-    return _dataset(path.parent, pool, masks, class_names, soft)
+    return listed(path.parent, pool, masks, class_names, soft)
 
 
-def _dataset(
+def listed(
     folder: Path, pool: Pool, masks: list[dict], class_names: tuple[str, ...], soft: bool
 ) -> VocDataset:
+    """The data set of the photos and masks in a label file's list; `folder`: where that file lies."""
     kind = SoftDataset if soft else PseudoDataset
     return kind(
         folder=pool.folder,
@@ -266,40 +217,3 @@ def _dataset(
         image_ids=np.array([m["photo"] for m in masks]),
         class_names=class_names,
     )
-
-
-# ---- for people ---------------------------------------------------------------------------------------------------------------
-
-
-def announce(pool: Pool) -> str:
-    """The disk that soft labels take, before any is written."""
-    some = np.linspace(0, len(pool) - 1, min(50, len(pool))).astype(int)
-    sizes = np.array([image_size(pool.path(i)) for i in some])
-    each = float((3 * np.ceil(sizes / SHRINK).prod(1)).mean())
-    return (
-        f"soft pseudo-labels: two classes and a share at 1/{SHRINK} of the photo's side, {each:,.0f} bytes a photo before PNG's compression "
-        f"(mean of {len(some)}), {each * len(pool) / 1e9:.3f} GB for {len(pool):,} photos"
-    )
-
-
-def describe(report: dict) -> str:
-    soft = report["threshold"] is None
-    lines = [
-        f"soft pseudo-masks: {report['kept_images']} images"
-        if soft
-        else f"pseudo-masks at probability >= {report['threshold']:.3g}: {report['kept_images']} of {report['pool_images']} images kept, {report['kept_pixels']:.1%} of their pixels"
-    ]
-    by_share = sorted(report["share_per_class"].items(), key=lambda item: -item[1])
-    kept = report["kept_pixels_per_class"]
-    shown = [
-        f"{name} {share:.1%}" + ("" if soft or kept[name] is None else f" (kept {kept[name]:.0%})")
-        for name, share in by_share[:12]
-    ]
-    lines.append(
-        f"share of the {'' if soft else 'kept '}pixels: {', '.join(shown)}{', ...' if len(by_share) > 12 else ''}"
-    )
-    if "accuracy" in report:
-        lines.append(
-            f"against the pool's hidden labels: {report['accuracy']:.1%} of these pixels right, mIoU {report['mIoU']:.1f}, {report['covered']:.1%} of the labelled pixels covered"
-        )
-    return "\n".join(lines)

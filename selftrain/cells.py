@@ -1,0 +1,319 @@
+"""Cells: training runs that say what they are made of.
+
+A cell declares its first weights, the feeds that it learns from, what is frozen, and what it is scored on.
+Its key, the cells it needs, its place in the order of work, its cost and the name of its arm follow from that
+declaration.
+
+    teacher = Cell(recipe, Pretrained("imagenet", "…"), (human,), val)
+    student = Cell(recipe, teacher.weights, (human, Feed("pseudo", pool.hash, Pseudo(teacher), "boxes", 16)),
+    val) student.needs()                 # (("teacher", teacher),) str(student.arm)                # imagenet
+    + self-training
+"""
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from selftrain.recipe import Recipe, digest, identity
+from selftrain.record import Arm
+from selftrain.splits import Splits
+from selftrain.starts.weights import identify
+
+# ---- first weights --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Random:
+    """Every weight is drawn from the seed."""
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return ["random"]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The trunk, or of a checkpoint the whole network, comes from elsewhere."""
+
+    start: str
+    """imagenet, imagenet++ or checkpoint:FILE"""
+    identity: str
+    """hash of the file, or the hub's name of the weights"""
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json: the kind of start and the weights' identity, never a
+        path.
+        """
+        return [self.start.partition(":")[0], self.identity]
+
+
+@dataclass(frozen=True)
+class Final:
+    """The final weights of another cell."""
+
+    cell: "Cell"
+    part: Literal["trunk", "all"] = "all"
+    """the trunk alone, under fresh heads, or the whole network"""
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return ["final", self.part, self.cell.key]
+
+
+Weights = Random | Pretrained | Final
+
+
+# ---- labels ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Human:
+    """Labels that people made."""
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return ["human"]
+
+
+@dataclass(frozen=True)
+class Pseudo:
+    """Labels that another cell's final network gives to a pool."""
+
+    teacher: "Cell"
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return ["pseudo", self.teacher.key]
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """Human labels of the `count` images of a pool that a strategy chose by another cell's predictions."""
+
+    cell: "Cell"
+    strategy: str
+    count: int
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return ["acquired", self.strategy, self.count, self.cell.key]
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """No labels: the objective needs images alone."""
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return ["unlabelled"]
+
+
+Labels = Human | Pseudo | Acquired | Unlabelled
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One of the streams of samples that a training step mixes."""
+
+    name: str
+    """human, pseudo, ...; also enters the seed of the stream's order and augmentation"""
+    data: str
+    """hash of the images (and of their labels, where people made them)"""
+    labels: Labels
+    objective: str
+    """which of the task's objectives it trains"""
+    batch: int
+    """samples a step, over all processes and micro-batches"""
+
+    def declare(self) -> list:
+        """What of this decides a result, as plain json."""
+        return [self.name, self.data, self.labels.declare(), self.objective, self.batch]
+
+
+# ---- cells ----------------------------------------------------------------------------------------------
+
+Freeze = Literal["none", "trunk"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run."""
+
+    recipe: Recipe
+    weights: Weights
+    feeds: tuple[Feed, ...]
+    val: str
+    """hash of the split that the learning curve is measured on; it is part of the run"""
+    freeze: Freeze = "none"
+    """which part of the network keeps its first weights"""
+    scored_on: tuple[str, ...] = ("test",)
+    """names of the sets that the final network is scored on, the reported one first; no part of the key:
+    scoring an old cell on a later set trains nothing again
+    """
+
+    def needs(self) -> tuple[tuple[str, "Cell"], ...]:
+        """(role, cell) of every cell that must be finished first, each cell once."""
+        found: dict[str, tuple[str, Cell]] = {}
+        for feed in self.feeds:
+            match feed.labels:
+                case Pseudo(teacher):
+                    found.setdefault(teacher.key, ("teacher", teacher))
+                case Acquired(cell, _, _):
+                    found.setdefault(cell.key, ("query", cell))
+        if isinstance(self.weights, Final):
+            found.setdefault(self.weights.cell.key, ("weights", self.weights.cell))
+        return tuple(found.values())
+
+    @property
+    def teacher(self) -> "Cell | None":
+        """The cell that gives pseudo-labels to this one, or None."""
+        return next((cell for role, cell in self.needs() if role == "teacher"), None)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of everything that decides the result: another recipe, data set or weights file gives another
+        cell.
+        """
+        declaration = {
+            "recipe": self.settings(neutral=False),
+            "weights": self.weights.declare(),
+            "feeds": [feed.declare() for feed in self.feeds],
+            "val": self.val,
+        }
+        if self.freeze != "none":
+            declaration["freeze"] = self.freeze
+        return digest(declaration)
+
+    def settings(self, neutral: bool = True) -> dict[str, Any]:
+        """The recipe's fields that decide this cell's result; without those that are at their neutral value,
+        on request.
+        """
+        return identity(self.recipe, student=self.teacher is not None)
+
+    @property
+    def arm(self) -> Arm:
+        """The row of a table that this cell belongs to."""
+        return Arm(self._start(), tuple(self._methods()))
+
+    def _start(self) -> str:
+        if self.teacher is not None:
+            return self.teacher.arm.start
+        match self.weights:
+            case Random():
+                return "random"
+            case Pretrained(start, _):
+                return start
+            case Final(cell, _):
+                alone = all(isinstance(feed.labels, Unlabelled) for feed in cell.feeds)
+                return f"ssl:{cell.feeds[0].objective}" if alone else f"after {cell.arm}"
+
+    def _methods(self) -> Iterator[str]:
+        if self.freeze != "none":
+            yield "frozen"
+        for number, feed in enumerate(self.feeds):
+            match feed.labels:
+                case Pseudo(teacher):
+                    yield from (method for method in teacher.arm.methods if method != "frozen")
+                    yield "self-training"
+                case Acquired(_, strategy, count):
+                    yield f"{count} labels by {strategy}"
+                case Unlabelled() if number:
+                    yield feed.objective
+                case Human() if number and feed.objective != self.feeds[0].objective:
+                    yield "joint"
+
+    @property
+    def normalised_as(self) -> str:
+        """The start whose pixel normalisation this cell's network has: a student has its teacher's."""
+        if self.teacher is not None:
+            return self.teacher.normalised_as
+        match self.weights:
+            case Random():
+                return "random"
+            case Pretrained(start, _):
+                return start
+            case Final(cell, _):
+                return cell.normalised_as
+
+    @property
+    def root_weights(self) -> str:
+        """Identity of the weights that its arm starts from: `random`, a file's hash, or a hub's name."""
+        if self.teacher is not None:
+            return self.teacher.root_weights
+        match self.weights:
+            case Random():
+                return "random"
+            case Pretrained(_, identity):
+                return identity
+            case Final(cell, _):
+                return cell.root_weights
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoint, final weights and record lie."""
+        r, arm = self.recipe, self.arm
+        start = "checkpoint" if arm.start.startswith("checkpoint:") else arm.start.replace("+", "p")
+        others = [method for method in arm.methods if method != "self-training"]
+        words = [r.task, start, *others, *([f"student{arm.rounds}"] if arm.rounds else [])]
+        name = "-".join([*words, r.policy, f"f{r.fraction:g}", f"s{r.seed}", self.key])
+        return Path(r.out) / "cells" / "".join(c if c.isalnum() or c in "-._+" else "-" for c in name)
+
+    @property
+    def images(self) -> int:
+        """Images that its own training sees; those of the cells that it needs are not counted."""
+        return self.recipe.steps * sum(feed.batch for feed in self.feeds)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its record is on this machine."""
+        return (self.folder / "record.json").exists()
+
+
+def in_order(cells: Iterable[Cell]) -> list[Cell]:
+    """These cells and all that they need, each once, needed ones first."""
+    ordered: dict[str, Cell] = {}
+
+    def visit(cell: Cell) -> None:
+        if cell.key not in ordered:
+            for _, needed in cell.needs():
+                visit(needed)
+            ordered[cell.key] = cell
+
+    for cell in cells:
+        visit(cell)
+    return list(ordered.values())
+
+
+def pseudo_batch(recipe: Recipe) -> int:
+    """Pseudo-labelled images a step of a student."""
+    return round(recipe.batch_size * recipe.pseudo_ratio)
+
+
+def first_weights(recipe: Recipe, start: str) -> Weights:
+    """The declaration of one of --starts.  Raises UserError where its weights cannot be identified."""
+    return (
+        Random() if start == "random" else Pretrained(start, identify(start, recipe.backbone, recipe.weights))
+    )
+
+
+def plan(recipe: Recipe, splits: Splits, objective: str) -> list[Cell]:
+    """All cells of a recipe in the order they run: a supervised one of every start, then its students, round
+    by round.
+
+    The supervised cell of a start is the teacher of its self-trained sibling: nothing is trained twice.
+    `objective` is the task's supervised objective.
+    """
+    planned = []
+    human = Feed("human", splits.train.hash, Human(), objective, recipe.batch_size)
+    for start in recipe.starts:
+        weights = first_weights(recipe, start)
+        cell = Cell(recipe, weights, (human,), splits.val.hash)
+        planned.append(cell)
+        for _ in range(recipe.rounds if recipe.self_training else 0):
+            first = {"own": weights, "random": Random(), "teacher": Final(cell)}[recipe.student_start]
+            pseudo = Feed("pseudo", splits.pool.hash, Pseudo(cell), objective, pseudo_batch(recipe))
+            cell = Cell(recipe, first, (human, pseudo), splits.val.hash)
+            planned.append(cell)
+    return planned

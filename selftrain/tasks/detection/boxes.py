@@ -1,0 +1,115 @@
+"""Boxes in training, and boxes found: RetinaNet's losses, what a network finds in a photo, COCO's AP."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from augment import Sample
+from selftrain.data.coco import CocoDataset
+from selftrain.models.retinanet import detections, retinanet_losses
+from selftrain.tasks.base import Augmented, prepare, stack_images
+from selftrain.tasks.detection.coco_ap import coco_ap
+from selftrain.tasks.detection.recipe import DetectionRecipe
+from selftrain.tasks.protocol import Batch, Loss, Metric, Prediction
+
+MOST_OBJECTS = 100  # an image in training, as in the official code
+HEAD = "detection"
+
+
+class BoxObjective(Augmented):
+    """Focal loss on classes and Huber loss on box offsets, normalised by positive anchors (Lin et al.
+
+    2017, official constants).
+    """
+
+    head = HEAD
+    recipe: DetectionRecipe
+
+    def collate(self, views: list[tuple[Sample, ...]]) -> Batch:
+        """images [(B, 3, S, S) uint8]; boxes (B, M, 4), classes, valid and ignore (B, M), padded to the
+        fullest image.
+        """
+        samples = [view for (view,) in views]
+        most = max((min(len(s.boxes), MOST_OBJECTS) for s in samples), default=0)
+        boxes = np.zeros((len(samples), most, 4), np.float32)
+        classes = np.zeros((len(samples), most), np.int64)
+        valid, ignore = np.zeros((2, len(samples), most), bool)
+        for i, s in enumerate(samples):
+            n = min(len(s.boxes), MOST_OBJECTS)
+            boxes[i, :n], classes[i, :n] = s.boxes[:n], s.classes[:n]
+            valid[i, :n], ignore[i, :n] = ~s.ignore[:n], s.ignore[:n]
+        arrays = {"boxes": boxes, "classes": classes, "valid": valid, "ignore": ignore}
+        return {"images": [stack_images(samples)]} | {
+            name: torch.from_numpy(array) for name, array in arrays.items()
+        }
+
+    def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
+        """Sums an image, and its positive anchors."""
+        r = self.recipe
+        logits, deltas, anchors = head(maps[0], tuple(batch["images"][0].shape[2:]))
+        losses = retinanet_losses(
+            logits,
+            deltas,
+            anchors,
+            batch["boxes"],
+            batch["classes"],
+            batch["valid"],
+            batch["ignore"],
+            alpha=r.focal_alpha,
+            gamma=r.focal_gamma,
+            delta=r.huber_delta,
+        )
+        return Loss(losses.classes + r.box_weight * losses.boxes, losses.positives)
+
+
+class BoxFinder:
+    """What a network finds in photos, for scorer and labeller alike."""
+
+    head = HEAD
+
+    def __init__(self, recipe: DetectionRecipe, fill: tuple[int, ...]):
+        """`fill`: RGB of what is padded."""
+        self.recipe, self.fill = recipe, fill
+
+    def prepare(self, samples: list[Sample]) -> Batch:
+        """Photos resized to fit, without augmentation; see `tasks.base.prepare`."""
+        return prepare(samples, self.recipe.image_size, self.fill)
+
+    def find(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """Of each photo `rows` (N, 6) float32, x1 y1 x2 y2 in its own pixels, score, class; and `size` (2,)
+        int32, width and height.
+        """
+        size = tuple(batch["images"].shape[2:])
+        logits, deltas, anchors = model(batch["images"])
+        found = detections(
+            logits, deltas, anchors, size, score=self.recipe.score_threshold, nms=self.recipe.nms
+        )
+        counts = [len(rows) for rows in found]
+        rows = torch.cat(found).cpu().numpy()
+        photos = np.array([(width, height) for height, width in batch["sizes"]])
+        scales = np.repeat(np.array(batch["scales"], np.float32), counts)
+        limits = np.repeat(np.tile(photos, 2), counts, axis=0)
+        rows[:, :4] = (rows[:, :4] / scales[:, None]).clip(0, limits)
+        real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])  # what lies wholly in the padding goes
+        ends = np.cumsum(counts)[:-1]
+        return [
+            {"rows": part[keep], "size": photo.astype(np.int32)}
+            for part, keep, photo in zip(np.split(rows, ends), np.split(real, ends), photos)
+        ]
+
+
+class BoxScorer(BoxFinder):
+    """COCO's average precision."""
+
+    metrics = (Metric("AP"), Metric("AP50"), Metric("AP75"))
+
+    def assess(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """The boxes of each photo: see `find`."""
+        return self.find(model, batch)
+
+    def score(self, found: dict[int, Prediction], data: CocoDataset) -> dict[str, Any]:
+        """COCO's twelve numbers in percent, and AP by class."""
+        rows = {index: prediction["rows"] for index, prediction in found.items()}
+        return coco_ap(rows, data, self.recipe.evaluator)

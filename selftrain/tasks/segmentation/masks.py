@@ -1,0 +1,116 @@
+"""Class maps in training, and class maps found: cross-entropy, a network's probabilities at a photo's own
+size, mIoU.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from augment import Sample
+from selftrain.data.voc import IGNORED, VocDataset
+from selftrain.tasks.base import Augmented, prepare, stack_images
+from selftrain.tasks.protocol import Batch, Loss, Metric, Prediction
+from selftrain.tasks.segmentation import pseudo_masks
+from selftrain.tasks.segmentation.miou import confusion, scores
+from selftrain.tasks.segmentation.recipe import SegmentationRecipe
+
+HEAD = "segmentation"
+
+
+class MaskObjective(Augmented):
+    """Cross-entropy at the size of the input, normalised by labelled pixels; of soft labels the two best
+    classes count.
+    """
+
+    head = HEAD
+    recipe: SegmentationRecipe
+
+    def collate(self, views: list[tuple[Sample, ...]]) -> Batch:
+        """images [(B, 3, S, S) uint8]; masks (B, S, S) uint8, 255 ignored; with soft labels among them (B, S,
+        S, 3): see pseudo_masks.
+        """
+        samples = [view for (view,) in views]
+        masks = [sample.mask for sample in samples]
+        if any(mask.ndim == 3 for mask in masks):
+            masks = [mask if mask.ndim == 3 else pseudo_masks.soften(mask) for mask in masks]
+        return {"images": [stack_images(samples)], "masks": torch.from_numpy(np.stack(masks))}
+
+    def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
+        """Sums over the labelled pixels of each image, and how many those are."""
+        masks = batch["masks"]
+        logits = head(maps[0], tuple(batch["images"][0].shape[2:]))
+        logits = F.interpolate(logits, masks.shape[1:3], mode="bilinear", align_corners=False)  # B K S S
+        if masks.ndim == 3:
+            loss = F.cross_entropy(logits, masks.long(), ignore_index=IGNORED, reduction="none")
+        else:
+            first, second, share = masks.long().unbind(3)
+            share = share / pseudo_masks.FULL
+            loss = share * F.cross_entropy(logits, first, ignore_index=IGNORED, reduction="none") + (
+                1 - share
+            ) * F.cross_entropy(logits, second, ignore_index=IGNORED, reduction="none")
+            masks = masks[..., 0]
+        return Loss(loss.sum((1, 2)), (masks != IGNORED).sum((1, 2)))
+
+
+class MaskFinder:
+    """A network's class probabilities in photos, for scorer and labeller alike."""
+
+    head = HEAD
+
+    def __init__(self, recipe: SegmentationRecipe, fill: tuple[int, ...], class_names: tuple[str, ...]):
+        """`fill`: RGB of what is padded."""
+        self.recipe, self.fill, self.class_names = recipe, fill, class_names
+
+    def prepare(self, samples: list[Sample]) -> Batch:
+        """Photos resized to fit, without augmentation; see `tasks.base.prepare`."""
+        return prepare(samples, self.recipe.image_size, self.fill)
+
+    def probabilities(
+        self, model: nn.Module, batch: Batch, scales: tuple[float, ...], flip: bool
+    ) -> Iterator[Tensor]:
+        """(K, H, W) of each photo at its own size: softmax, averaged over scales and, with `flip`, over the
+        mirrored input.
+        """
+        side, total = batch["images"].shape[2], 0
+        for scale in scales:
+            images = batch["images"]
+            if (scaled := max(1, round(side * scale))) != side:
+                images = F.interpolate(images.float(), (scaled, scaled), mode="bilinear", align_corners=False)
+            for mirrored in (False, True)[: 1 + flip]:
+                logits = model(images.flip(3) if mirrored else images)
+                logits = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+                total = total + (logits.softmax(1).flip(3) if mirrored else logits.softmax(1))
+        total /= len(scales) * (1 + flip)
+        for chances, (height, width), scale in zip(total, batch["sizes"], batch["scales"], strict=True):
+            # the rest is padding
+            inside = chances[None, :, : max(1, round(height * scale)), : max(1, round(width * scale))]
+            if inside.shape[2:] != (height, width):
+                inside = F.interpolate(inside, (height, width), mode="bilinear", align_corners=False)
+            yield inside[0]
+
+
+class MaskScorer(MaskFinder):
+    """mIoU over the whole set, at the photos' own sizes."""
+
+    metrics = (Metric("mIoU"), Metric("pixel accuracy"))
+
+    def assess(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """`confusion` (K, K) of each photo: pixels by true and found class."""
+        r, classes = self.recipe, len(self.class_names)
+        found = (
+            chances.argmax(0).byte().cpu().numpy()
+            for chances in self.probabilities(model, batch, r.eval_scales, r.eval_flip)
+        )
+        return [
+            {"confusion": confusion(mask, truth, classes)}
+            for mask, truth in zip(found, batch["truths"], strict=True)
+        ]
+
+    def score(self, found: dict[int, Prediction], data: VocDataset) -> dict[str, Any]:
+        """mIoU and pixel accuracy in percent, and IoU by class."""
+        assert len(found) == len(data), f"{len(found)} predictions for {len(data)} images"
+        return scores(sum(prediction["confusion"] for prediction in found.values()), self.class_names)
