@@ -214,15 +214,14 @@ class Cell:
             yield "frozen"
         for number, feed in enumerate(self.feeds):
             match feed.labels:
-                case Pseudo(teacher):
-                    yield from (method for method in teacher.arm.methods if method != "frozen")
-                    yield "self-training"
                 case Acquired(_, strategy, count):
                     yield f"{count} labels by {strategy}"
-                case Unlabelled() if number:
+                case Unlabelled():
                     yield feed.objective
-                case Human() if number and feed.objective != self.feeds[0].objective:
-                    yield "joint"
+                case Human() if number:
+                    yield "joint" if feed.objective != self.feeds[0].objective else feed.name
+        if self.teacher is not None:
+            yield from ["self-training"] * (self.teacher.arm.rounds + 1)
 
     @property
     def normalised_as(self) -> str:

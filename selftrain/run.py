@@ -267,16 +267,14 @@ def _train(place: Workplace, cell: Cell, title: str) -> None:
     task, made = task_of(place.task, cell), Made()
     feeds = [make_feed(place, task, cell, feed, made) for feed in cell.feeds]
     network, origin = first_network(task, cell)
-    if isinstance(cell.weights, Final):
+    if isinstance(cell.weights, Final) and cell.weights.cell.key not in {n.cell for n in made.needs.values()}:
         other = checkpoint.weights_hash(final_state(cell.weights.cell))
-        made.needs.setdefault("weights", Need(cell.weights.cell.key, other))
+        made.needs["weights"] = Need(cell.weights.cell.key, other)
     if accelerator.is_main_process and not (cell.folder / "last.pt").exists():
         write_json(cell.folder / "sources.json", provenance.sources())  # of the code that the run begins with
     accelerator.wait_for_everyone()
     trainer = Trainer(engine, recipe, network, task.objectives, feeds, cell.folder, title, cell.key)
-    final = trainer.run(
-        functools.partial(_curve_point, place, task, recipe, title) if cell.scored_on else dict
-    )
+    final = trainer.run(functools.partial(_curve_point, place, task, cell, title))
     scores = _scores(place, task, cell, final, title)
     result = _record(place, task, cell, trainer.state, final, scores, made, origin)
     if accelerator.is_main_process:
@@ -289,8 +287,12 @@ def _train(place: Workplace, cell: Cell, title: str) -> None:
     accelerator.free_memory()
 
 
-def _curve_point(place: Workplace, task: Task, recipe: Recipe, title: str, network: nn.Module) -> dict:
-    scores = evaluate(place.engine, task.scorer, network, place.splits.val, recipe, f"{title}: evaluate")
+def _curve_point(place: Workplace, task: Task, cell: Cell, title: str, network: nn.Module) -> dict:
+    """Scores on the val split; nothing for a cell that is not scored, such as a pre-training."""
+    if not cell.scored_on:
+        return {}
+    val, shown = place.splits.val, f"{title}: evaluate"
+    scores = evaluate(place.engine, task.scorer, network, val, cell.recipe, shown)
     return {metric.name: scores[metric.name] for metric in task.scorer.metrics}
 
 
