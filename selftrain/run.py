@@ -20,7 +20,7 @@ from selftrain.data.loader import Stream
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
 from selftrain.splits import Splits
-from selftrain.starts.weights import identify, normalisation, start_model
+from selftrain.starts.start import identify, normalisation, start_model
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_hash, write_json
 from selftrain.system.lock import Lock
