@@ -21,7 +21,7 @@ class ExtraLevels(ExtraFPNBlock):
     def forward(
         self, results: list[Tensor], x: list[Tensor], names: list[str]
     ) -> tuple[list[Tensor], list[str]]:
-        """Append the coarser levels and their names to the pyramid's `results`; its inputs `x` are not used."""
+        """Append the coarser levels and their names to `results`; the pyramid's inputs `x` are unused."""
         level = results[-1]
         for i, conv in enumerate(self.convs):
             level = conv(F.relu(level) if i else level)
