@@ -45,8 +45,8 @@ class Backbone(nn.Module):
         self.name, self.levels, self.indices = name, levels, indices
         self.channels: list[int] = self.net.feature_info.channels()
         if hasattr(self.net, "blocks"):
-            # EfficientNets keep the stages after the last map; DistributedDataParallel refuses unused
-            # weights.
+            # EfficientNets keep the stages after the last map, whose weights would be unused:
+            # DistributedDataParallel refuses that.
             last = max(
                 int(info["module"].split(".")[1])
                 for info in self.net.feature_info.get_dicts()
