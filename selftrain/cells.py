@@ -19,7 +19,7 @@ from typing import Any, Literal
 from selftrain.recipe import Recipe, digest, identity
 from selftrain.record import Arm
 from selftrain.splits import Splits
-from selftrain.starts.weights import identify
+from selftrain.starts.start import identify
 
 # ---- first weights --------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Checkpoints that are exact and never half-written: one file, replaced in one step.
 
-accelerate's save_state writes into its final folder and does not restore the position within an epoch; here a position is the
-step alone (see data/loader.py), and every process holds the same state, so the main process writes one file.
+accelerate's save_state writes into its final folder and does not restore the position within an epoch.  Here
+a position is the step alone (see data/loader.py), and every process has the same state, so that the main
+process writes one file.
 """
 
 import hashlib
@@ -16,7 +17,11 @@ from selftrain.system.files import write_atomic
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Raises UserError when the file cannot be written (disk full, no permission); the previous one stays as it was."""
+    """Write a checkpoint.
+
+    Raises UserError when the file cannot be written (disk full, no permission); the previous one stays as it
+    was.
+    """
     try:
         write_atomic(path, lambda file: torch.save(content, file))
     except (OSError, RuntimeError) as error:  # torch's zip writer wraps a failed write in a RuntimeError
@@ -27,14 +32,15 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The content of a checkpoint, or None where there is none.  Raises UserError for a damaged file."""
+    """Return the content of a checkpoint, None where there is none.  Raises UserError for a damaged file."""
     if not path.exists():
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"{path}: the checkpoint cannot be read ({type(error).__name__}: {error}). Delete it to train this cell again"
+            f"{path}: the checkpoint cannot be read ({type(error).__name__}: {error}). "
+            "Delete it to train this cell again"
         ) from error
 
 

@@ -27,7 +27,7 @@ from selftrain.predict import evaluate, predict_into, score_into
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Hashes, Measured, Need, Record, Scored
 from selftrain.splits import Splits
-from selftrain.starts.weights import normalisation, start_model
+from selftrain.starts.start import normalisation, start_model
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_hash, write_json
 from selftrain.system.lock import Lock

@@ -13,9 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from selftrain.system.progress import Stage
 import selftrain.program
 from selftrain import record
+from selftrain.system.progress import Stage
 from tests.programs import load
 
 HASHES = ("train", "val", "test", "pool", "weights", "final")

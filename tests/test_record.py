@@ -1,12 +1,6 @@
-"""Records know the code that made them; locks have one holder."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Records know the code that made them."""
 
 from selftrain import record
-from selftrain.system.lock import Lock
 
 CODE = '''"""What it is."""
 import os  # needed
@@ -59,24 +53,3 @@ def test_a_record_of_other_code_says_which_files():
         "code changed while it ran: augment/ops.py"
     ]
     assert record.stale({"schema": 1}) == ["its schema is 1, now 2"]
-
-
-def test_a_lock_has_one_holder_and_ends_with_it(tmp_path):
-    path = tmp_path / "locks" / "cell"
-    code = f"import sys; from selftrain.system.lock import Lock; from pathlib import Path; lock = Lock(Path({str(path)!r})); print(lock.take(), flush=True); sys.stdin.read()"
-    other = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
-    assert other.stdout.readline().strip() == "True"
-    with Lock(path) as mine:
-        assert not mine.take() and f"process {other.pid} on" in mine.holder()
-        other.kill()
-        other.wait()
-        assert mine.take() and f"process {os.getpid()} on" in mine.holder()
-        assert not Lock(path).take()  # nor twice in one process
-    with Lock(path) as again:
-        assert again.take()

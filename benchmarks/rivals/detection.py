@@ -31,7 +31,7 @@ from selftrain.models.anchors import RATIOS, SCALES
 from selftrain.models.retinanet import ANCHORS_PER_CELL
 from selftrain.recipe import Recipe
 from selftrain.run import fresh_model
-from selftrain.starts.weights import normalisation
+from selftrain.starts.start import normalisation
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.train import Engine, Trainer
 

@@ -1,4 +1,7 @@
-"""Any timm convolutional network as a feature extractor.  `C3..C5` below are its maps at strides 8, 16 and 32."""
+"""Any convolutional network of timm as a feature extractor.
+
+`C3..C5` in other modules are its maps at strides 8, 16 and 32.
+"""
 
 import difflib
 
@@ -10,9 +13,9 @@ from selftrain.system.errors import UserError
 
 
 class Backbone(nn.Module):
-    """(B, 3, H, W) float -> list of (B, C_l, ceil(H / 2**l), ceil(W / 2**l)), one per level l, finest first.
+    """A network of timm that gives the maps of some levels; the map of level l has the stride 2**l.
 
-    The timm module is `self.net`, so that its own weight names survive behind one prefix.
+    timm's module is `self.net`, so that its own names of weights survive behind one prefix.
     """
 
     def __init__(
@@ -22,9 +25,11 @@ class Backbone(nn.Module):
         drop_path: float = 0.0,
         bn_momentum: float | None = None,
     ):
-        """`name` is any timm model with `features_only` maps at the strides 2**level.
+        """Build the network with random weights.
 
-        Raises UserError for a name that timm does not know, or a network without such maps.
+        name: any model of timm whose `features_only` form has maps at the strides 2**level.  drop_path: rate
+        of stochastic depth.  bn_momentum: that of all batch norms, None for timm's own.  Raises UserError for
+        a name that timm does not know, and for a network without such maps.
         """
         super().__init__()
         options = dict(features_only=True, pretrained=False)
@@ -35,23 +40,13 @@ class Backbone(nn.Module):
                 strides = timm.create_model(name, **options).feature_info.reduction()
             indices = tuple(strides.index(2**level) for level in levels)
         except (RuntimeError, AttributeError, ValueError, TypeError) as error:
-            if not timm.is_model(name):
-                near = (
-                    difflib.get_close_matches(name, timm.list_models(), n=3)
-                    or timm.list_models(f"*{name[:6]}*")[:3]
-                )
-                raise UserError(
-                    f"timm has no backbone {name!r}; nearest: {', '.join(near) or 'see timm.list_models()'}"
-                ) from None
-            raise UserError(
-                f"{name} has no feature maps at strides {[2**level for level in levels]} ({error}); "
-                "choose a convolutional backbone such as resnet50 or tf_efficientnet_b0"
-            ) from None
+            raise _unsuitable(name, levels, error) from None
         self.net = timm.create_model(name, out_indices=indices, **options)
         self.name, self.levels, self.indices = name, levels, indices
         self.channels: list[int] = self.net.feature_info.channels()
         if hasattr(self.net, "blocks"):
-            # EfficientNets keep the stages after the last map; unused weights would upset DistributedDataParallel.
+            # EfficientNets keep the stages after the last map, whose weights would be unused:
+            # DistributedDataParallel refuses that.
             last = max(
                 int(info["module"].split(".")[1])
                 for info in self.net.feature_info.get_dicts()
@@ -64,4 +59,20 @@ class Backbone(nn.Module):
                     module.momentum = bn_momentum
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Turn normalised images (B, 3, H, W) into one map (B, C_l, H_l, W_l) for each level, finest first.
+
+        H_l is H / 2**l, rounded up by most networks and down by some (ConvNeXt); W_l alike.
+        """
         return self.net(images)
+
+
+def _unsuitable(name: str, levels: tuple[int, ...], error: Exception) -> UserError:
+    """The message for a network that timm does not know, or one without maps at the strides of `levels`."""
+    if timm.is_model(name):
+        return UserError(
+            f"{name} has no feature maps at strides {[2**level for level in levels]} ({error}); "
+            "choose a convolutional backbone such as resnet50 or tf_efficientnet_b0"
+        )
+    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    near = near or timm.list_models(f"*{name[:6]}*")[:3]
+    return UserError(f"timm has no backbone {name!r}; nearest: {', '.join(near) or 'see timm.list_models()'}")

@@ -1,6 +1,7 @@
 """NAS-FPN (Ghiasi et al. 2019) as the official TensorFlow code builds it.
 
-Five feature maps, P3..P7, go through the same small graph, the cell, several times over; every time with weights of its own.
+Five feature maps, P3..P7, go through the same small graph, the cell, several times over; every time with
+weights of its own.
 """
 
 from typing import NamedTuple
@@ -15,11 +16,13 @@ LEVELS = (3, 4, 5, 6, 7)  # of the cell's inputs, which have the indices 0..4
 
 
 class Node(NamedTuple):
-    index: int
-    level: int
-    op: str
-    inputs: tuple[int, int]
-    output: bool
+    """One node of the cell: two maps are resampled to its level, combined, and convolved."""
+
+    index: int  # the cell's inputs are 0..4
+    level: int  # of its map, whose stride is 2**level
+    op: str  # how the two are combined: "sum" or "attention"
+    inputs: tuple[int, int]  # indices of inputs of the cell or of earlier nodes
+    output: bool  # whether its map is one of the cell's outputs
 
 
 CELL = (
@@ -35,17 +38,21 @@ CELL = (
 
 
 def unconsumed(cell: tuple[Node, ...] = CELL) -> dict[int, list[int]]:
-    """Output node -> the inputs of its level that no node takes; they are added to it, or their maps would be lost."""
+    """Return for each output node the inputs of its level that no node takes.
+
+    They are added to its map, or they would be lost.
+    """
     consumed = {i for node in cell for i in node.inputs}
-    loose = [i for i in range(len(LEVELS)) if i not in consumed]
-    return {node.index: [i for i in loose if LEVELS[i] == node.level] for node in cell if node.output}
+    unused = [i for i in range(len(LEVELS)) if i not in consumed]
+    return {node.index: [i for i in unused if LEVELS[i] == node.level] for node in cell if node.output}
 
 
 def max_pool_same(x: Tensor, kernel: int) -> Tensor:
-    """(B, C, H, W) -> (B, C, ceil(H / kernel), ceil(W / kernel)): TensorFlow's max-pool with stride `kernel` and SAME padding.
+    """Turn (B, C, H, W) into (B, C, ceil(H / kernel), ceil(W / kernel)).
 
-    Of a missing `kernel * ceil(H / kernel) - H` rows TensorFlow adds half before, rounded down, and the rest after.  In torch that is
-    the smaller half on both sides and `ceil_mode` for the odd row: no padded copy.
+    This is TensorFlow's max-pooling with stride `kernel` and SAME padding: of the missing `kernel * ceil(H /
+    kernel) - H` rows TensorFlow adds half before, rounded down, and the rest after.  In torch that is the
+    smaller half on both sides and `ceil_mode` for the odd row, without a padded copy.
     """
     return F.max_pool2d(
         x, kernel, kernel, padding=tuple(-size % kernel // 2 for size in x.shape[2:]), ceil_mode=True
@@ -53,36 +60,43 @@ def max_pool_same(x: Tensor, kernel: int) -> Tensor:
 
 
 def resample(x: Tensor, level: int, target: int, size: torch.Size) -> Tensor:
-    """(B, C, H, W) of `level` -> (B, C, *size) of level `target`; `size` says how large an odd map was before it was halved."""
+    """Turn a map (B, C, H, W) of `level` into one (B, C, *size) of the level `target`.
+
+    Coarser maps come from max-pooling, finer ones from nearest upsampling.  `size` is the (height, width) of
+    that level, which says whether a map was odd before it was halved.
+    """
     if level < target:
         x = max_pool_same(x, 2 ** (target - level))
-        return x[
-            :, :, : size[0], : size[1]
-        ]  # of odd maps some backbones (ConvNeXt) drop the last row: here too, then
-    if x.shape[2:] == (
-        1,
-        1,
-    ):  # small images; torch cannot tell its memory format, and would go on in the other one
+        # of odd maps some backbones (ConvNeXt) drop the last row: here too, then
+        return x[:, :, : size[0], : size[1]]
+    # of one pixel, as small images have, torch cannot tell the memory format, and would go on in the other
+    # one
+    if x.shape[2:] == (1, 1):
         return x.expand(-1, -1, *size)
     return F.interpolate(x, size, mode="nearest") if level > target else x
 
 
 def attention(coarse: Tensor, fine: Tensor) -> Tensor:
-    """(B, C, H, W) twice -> the same; `coarse` is of the coarser level before resampling.  It tells which channels of `fine` matter."""
+    """Combine two maps (B, C, H, W) into one: the coarser one tells which channels of the finer one matter.
+
+    coarse: the map whose level was the coarser one before both were resampled.  Global max-pooling and a
+    sigmoid make of it a gate for each channel of `fine`; the gated map is added to `coarse`.
+    """
     return torch.addcmul(coarse, fine, coarse.amax((2, 3), keepdim=True).sigmoid())
 
 
 class Cell(nn.Module):
-    """P3..P7 -> P3..P7, (B, channels, H_l, W_l) each."""
+    """The small graph that `CELL` lists, with weights of its own."""
 
     def __init__(self, channels: int, separable: bool, bn_momentum: float, bn_eps: float):
+        """Build one block for each node; `separable` as in NASFPN."""
         super().__init__()
         self.unconsumed = unconsumed()
         self.blocks = nn.ModuleList(self._block(channels, separable, bn_momentum, bn_eps) for _ in CELL)
 
     @staticmethod
     def _block(channels: int, separable: bool, bn_momentum: float, bn_eps: float) -> nn.Sequential:
-        """Activation, convolution, norm: the sums stay linear."""
+        """Activation, convolution, norm in this order, so that the sums stay linear."""
         if separable:  # as TensorFlow's: neither norm nor activation between the two
             convs = [
                 nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
@@ -95,6 +109,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """Turn the maps P3..P7, each (B, channels, H_l, W_l), into as many of the same shapes."""
         sizes = {level: x.shape[2:] for level, x in zip(LEVELS, levels, strict=True)}
         maps = [(level, x) for level, x in zip(LEVELS, levels)]
         outputs = {}
@@ -112,7 +127,7 @@ class Cell(nn.Module):
 
 
 class NASFPN(nn.Module):
-    """[C3, C4, C5] -> [P3 .. P7], all (B, channels, H_l, W_l).  P6 and P7 are half the level before, rounded up."""
+    """The whole neck: projections of the backbone's maps to `channels`, then `repeats` cells."""
 
     def __init__(
         self,
@@ -123,14 +138,16 @@ class NASFPN(nn.Module):
         bn_momentum: float = 0.1,
         bn_eps: float = 1e-3,
     ):
-        """separable: depthwise 3x3 and 1x1 in place of each cell's 3x3 convolutions.
+        """Build the neck for the three maps C3, C4, C5 of `in_channels`.
 
+        separable: a depthwise 3x3 and a 1x1 convolution in place of each 3x3 convolution of the cells.
         Raises UserError unless there are exactly three maps.
         """
         super().__init__()
         if len(in_channels) != 3:
             raise UserError(
-                f"NAS-FPN takes the backbone's maps at strides 8, 16 and 32, not {len(in_channels)} maps; choose levels 3 to 7"
+                f"NAS-FPN takes the backbone's maps at strides 8, 16 and 32, not {len(in_channels)} maps; "
+                "choose levels 3 to 7"
             )
         self.projections = nn.ModuleList(
             nn.Sequential(
@@ -142,6 +159,10 @@ class NASFPN(nn.Module):
         self.cells = nn.ModuleList(Cell(channels, separable, bn_momentum, bn_eps) for _ in range(repeats))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Turn the maps [C3, C4, C5] into [P3 .. P7], each (B, channels, H_l, W_l).
+
+        P6 and P7 are half as large as the level before, rounded up.
+        """
         levels = [projection(feature) for projection, feature in zip(self.projections, features, strict=True)]
         while len(levels) < len(LEVELS):
             levels.append(max_pool_same(levels[-1], 2))

@@ -1,7 +1,8 @@
 """Batch norm over all processes.
 
-On CUDA torch's SyncBatchNorm does it.  It has no CPU form, so that a two-process CPU run would train another network than one
-process does; the class below keeps the arithmetic and the weight names of the layer it replaces.
+On CUDA torch's SyncBatchNorm does it.  It has no CPU form, so that two processes on a CPU would train another
+network than one process does.  The class below keeps the arithmetic and the names of the weights of the layer
+it replaces.
 """
 
 import torch
@@ -11,38 +12,44 @@ from torch import Tensor, nn
 
 
 def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
-    """Make every batch norm of `model` use the statistics of the global batch.  Weights and their names stay."""
+    """Make every batch norm of `model` use the statistics of the batch of all processes together.
+
+    Weights and their names stay.  On a CPU `model` itself is changed, elsewhere the returned module replaces
+    it.
+    """
     if device.type != "cpu":
         return convert_sync_batchnorm(model)
     for module in model.modules():
-        if isinstance(
-            module, nn.BatchNorm2d
-        ):  # timm's BatchNormAct2d is one: its dropout and activation follow as before
-            cls = type(module)
-            module.__class__ = type(f"Gloo{cls.__name__}", (_GlooNorm, cls), {})
+        # timm's BatchNormAct2d is one as well: its dropout and activation follow as before
+        if isinstance(module, nn.BatchNorm2d):
+            layer = type(module)
+            module.__class__ = type(f"Gloo{layer.__name__}", (_GlooNorm, layer), {})
     return model
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over all processes; every process's sum depends on every input, so gradients are summed as well."""
+    """The sum over all processes.  Each of them depends on all inputs, so gradients are summed too."""
 
     @staticmethod
     def forward(context, x: Tensor) -> Tensor:
+        """Return the sum of `x` over all processes; `x` itself stays as it is."""
         x = x.clone()
         dist.all_reduce(x)
         return x
 
     @staticmethod
     def backward(context, gradient: Tensor) -> Tensor:
+        """Return the sum of `gradient` over all processes."""
         gradient = gradient.clone()
         dist.all_reduce(gradient)
         return gradient
 
 
 class _GlooNorm:
-    """(B, C, H, W) normalised by mean and variance over B, H, W of all processes; equal batch sizes are not assumed."""
+    """What a batch norm becomes on a CPU; its batch may be larger on one process than on another."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` (B, C, H, W) by the mean and the variance over B, H, W of all processes."""
         if not self.training:
             return super().forward(x)
         given, x = x.dtype, x.float()  # under bf16 autocast sums of thousands would lose their digits

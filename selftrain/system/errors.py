@@ -1,5 +1,8 @@
-"""The one exception a person is meant to read."""
+"""The one exception whose message a person is meant to read."""
 
 
 class UserError(ValueError):
-    """A mistake in the input; the message names the file or option and says the cure.  Programs print it without a traceback."""
+    """A mistake in the input, for a person to read.
+
+    The message names the file or the option and says the cure.  Programs print it without a traceback.
+    """

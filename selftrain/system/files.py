@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written beside their place, flushed to the disk, then moved there in one step."""
+"""Files that are whole or absent.
+
+A file is written beside its place, flushed to the disk, and then moved to its place in one step.
+"""
 
 import hashlib
 import json
@@ -10,7 +13,12 @@ from typing import Any
 
 
 def write_atomic(path: str | Path, write: Callable[[Any], None]) -> None:
-    """`write(file)` into a temporary file, fsync, os.replace.  Whatever happens, `path` holds its old content or the new one."""
+    """Write a file so that, whatever happens, `path` has either its old content or the whole new one.
+
+    `write(file)` receives a temporary file in the same folder, open for bytes; that file is flushed to the
+    disk (fsync) and then renamed.  Missing folders are created.  Raises OSError when the disk refuses, and
+    whatever `write` raises; the temporary file is removed in both cases.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -30,15 +38,16 @@ def write_atomic(path: str | Path, write: Callable[[Any], None]) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON with `write_atomic`.  Raises TypeError for what JSON cannot express."""
     write_atomic(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
 def file_hash(path: str | Path) -> str:
-    """blake2b of a file's bytes, 16 hex digits."""
+    """Return the blake2b hash of a file's bytes as 16 hex digits.  Raises OSError for an unreadable file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def file_name(text: str) -> str:
-    """`text`, such as a recipe's name, as a part of a path."""
+    """Turn `text`, such as a recipe's name, into a part of a path; unsuitable characters become `-`."""
     return re.sub(r"[^\w.+-]+", "-", text).strip("-") or "run"

@@ -1,4 +1,4 @@
-"""Starting points: arms of one cell differ in their first weights and in nothing else; a file that does not fit is refused."""
+"""Arms of one cell differ in their first weights alone, and weights that do not fit are refused."""
 
 import pickle
 import time
@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 
 from selftrain import run as rounds
-from selftrain.recipe import identity
-from selftrain.starts import weights as starts
+from selftrain.models.backbone import Backbone
+from selftrain.starts.files import package_file, read_state
+from selftrain.starts.start import identify, imagenet_state, normalisation, start_model
+from selftrain.starts.timm_hub import hub_name
 from selftrain.system.errors import UserError
 from selftrain.tasks.detection.task import Detection
 from tests.programs import load
@@ -39,21 +42,11 @@ def test_arms_differ_in_the_backbones_weights_and_in_nothing_else(recipe, task):
     differing = {name for name in a if not torch.equal(a[name], b[name])}
     convolutions = {name for name in a if name.startswith("backbone.") and a[name].ndim == 4}
     assert convolutions <= differing and all(name.startswith("backbone.") for name in differing)
-    # the same layers, all trained, all batch norms live, the same normalisation of the input
+    # the same layers, the same normalisation of the input
     assert [type(m) for m in random.modules()] == [type(m) for m in imagenet.modules()]
-    assert all(p.requires_grad for model in (random, imagenet) for p in model.parameters())
-    random.train(), imagenet.train()
-    assert all(
-        m.training and m.track_running_stats
-        for m in imagenet.modules()
-        if isinstance(m, torch.nn.BatchNorm2d)
-    )
     assert torch.equal(random.mean, imagenet.mean) and torch.equal(random.std, imagenet.std)
     cells = [rounds.Cell(recipe, start, start, "data") for start in arms]
-    assert (
-        identity(cells[0].recipe, student=False) == identity(cells[1].recipe, student=False)
-        and cells[0].key != cells[1].key
-    )
+    assert cells[0].key != cells[1].key
 
 
 def test_heads_depend_on_the_seed_alone(recipe, task):
@@ -66,32 +59,30 @@ def test_heads_depend_on_the_seed_alone(recipe, task):
 
 
 def test_package_weights_convert_one_to_one():
-    state, _ = starts.imagenet_state(LITE, "imagenet", None)
+    state, _ = imagenet_state(LITE, "imagenet", None)
     model = timm.create_model(LITE)
     missing, unknown = model.load_state_dict(state, strict=False)
     assert missing == ["classifier.weight", "classifier.bias"] and not unknown
-    assert len(starts.read_state(starts._package_file(LITE))) == len(model.state_dict())
-    assert model.pretrained_cfg["mean"] == starts.normalisation(LITE, "imagenet")[0] == (0.5, 0.5, 0.5)
+    assert len(read_state(package_file(LITE))) == len(model.state_dict())
+    assert model.pretrained_cfg["mean"] == normalisation(LITE, "imagenet")[0] == (0.5, 0.5, 0.5)
 
 
 def test_imagenet_never_means_weights_that_have_seen_more():
     """timm's default tag for EfficientNet-B7 is Noisy Student's: `imagenet` must not be that."""
-    assert starts.hub_name("tf_efficientnet_b7", "imagenet") == "tf_efficientnet_b7.aa_in1k"
-    assert starts.hub_name("tf_efficientnet_b7", "imagenet++") == "tf_efficientnet_b7.ns_jft_in1k"
-    assert starts.hub_name("tf_efficientnet_b7.ra_in1k", "imagenet") == "tf_efficientnet_b7.ra_in1k"
-    assert starts.hub_name("resnet50", "imagenet") == "resnet50.a1_in1k"
+    assert hub_name("tf_efficientnet_b7", "imagenet") == "tf_efficientnet_b7.aa_in1k"
+    assert hub_name("tf_efficientnet_b7", "imagenet++") == "tf_efficientnet_b7.ns_jft_in1k"
+    assert hub_name("tf_efficientnet_b7.ra_in1k", "imagenet") == "tf_efficientnet_b7.ra_in1k"
+    assert hub_name("resnet50", "imagenet") == "resnet50.a1_in1k"
     with pytest.raises(UserError, match="tf_efficientnet_b0"):
-        starts.hub_name("resnet50", "imagenet++")
+        hub_name("resnet50", "imagenet++")
 
 
 def test_without_a_network_a_hub_name_fails_at_once_and_says_which_file_to_give(monkeypatch, tmp_path):
-    from huggingface_hub import constants
-
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     began = time.monotonic()
     with pytest.raises(UserError, match=r"--weights FILE") as error:
-        starts.imagenet_state("resnet18", "imagenet", None)
+        imagenet_state("resnet18", "imagenet", None)
     assert time.monotonic() - began < 6 and "timm/resnet18" in str(error.value)
 
 
@@ -101,7 +92,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
     with pytest.raises(
         UserError, match=r"resnet\.pth.*do not fit the backbone tf_efficientnet_lite0.*missing"
     ):
-        starts.imagenet_state(LITE, "imagenet", str(file))
+        imagenet_state(LITE, "imagenet", str(file))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +101,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
 def test_a_local_file_fits_with_the_usual_wrappings(tmp_path, wrap):
     model = timm.create_model("resnet10t")
     torch.save(wrap(model.state_dict()), tmp_path / "w.pth")
-    state, origin = starts.imagenet_state("resnet10t", "imagenet", str(tmp_path / "w.pth"))
+    state, origin = imagenet_state("resnet10t", "imagenet", str(tmp_path / "w.pth"))
     assert origin == "w.pth" and torch.equal(state["conv1.0.weight"], model.state_dict()["conv1.0.weight"])
     assert "fc.weight" not in state  # the classifier is nobody's business here
 
@@ -126,7 +117,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path, monkeypatch):
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps(Bomb()))
     for file in ("evil.pth", "plain.pkl"):
         with pytest.raises(UserError, match=file):
-            starts.read_state(tmp_path / file)
+            read_state(tmp_path / file)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -134,9 +125,9 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path, monkeypatch):
 def test_a_damaged_weights_file_is_refused_by_name(tmp_path, content):
     (tmp_path / "broken.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"broken\.pth"):
-        starts.read_state(tmp_path / "broken.pth")
+        read_state(tmp_path / "broken.pth")
     with pytest.raises(UserError, match=r"none\.pth: no such weights file"):
-        starts.identify("checkpoint:none.pth", LITE)
+        identify("checkpoint:none.pth", LITE)
 
 
 def test_a_checkpoint_starts_the_whole_network(recipe, task, tmp_path):
@@ -154,13 +145,11 @@ def test_a_checkpoint_starts_the_whole_network(recipe, task, tmp_path):
 
 def test_networks_whose_wrapper_renames_its_parts_keep_their_weights(tmp_path):
     """timm's feature wrapper calls convnext's stem.0 stem_0; by name alone every tensor would be lost."""
-    from selftrain.models.backbone import Backbone
-
     classifier = timm.create_model("convnext_atto")
     torch.save(classifier.state_dict(), tmp_path / "w.pth")
     model = torch.nn.Module()
     model.backbone = Backbone("convnext_atto", (3, 4))
-    starts.start_model(model, "imagenet", "convnext_atto", str(tmp_path / "w.pth"))
+    start_model(model, "imagenet", "convnext_atto", str(tmp_path / "w.pth"))
     assert torch.equal(
         model.backbone.net.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"]
     )

@@ -351,30 +351,3 @@ def test_two_hosts_train_one_cell_and_end_where_two_processes_of_one_host_do(hos
     for part in ("key", "metrics", "curve"):
         assert found["both"][part] == found["alone"][part]
     assert found["both"]["hashes"]["final"] == found["alone"]["hashes"]["final"]
-
-
-def test_hosts_and_processes_that_do_not_divide_are_refused(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            "--cpu",
-            "--num_processes",
-            "3",
-            "--num_machines",
-            "2",
-            "--machine_rank",
-            "0",
-            "--main_process_ip",
-            "127.0.0.1",
-            "--main_process_port",
-            "29572",
-            str(ROOT / "benchmarks" / "coco.py"),
-            "demo",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert "does not divide over --num_machines 2" in done.stderr
