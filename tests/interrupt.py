@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from selftrain import pseudo, train
+from selftrain import parts, predict, train
 from selftrain.system import files
 from tests.programs import load
 
@@ -45,22 +45,22 @@ def count_events(event: str | None, at: int, number: int, log: Path) -> None:
 
         setattr(owner, attribute, wrapped)
 
-    pseudo.PART = 3  # of ten batches: parts are written while the pool is being labelled
+    parts.PART = 3  # of ten batches: parts are written while the pool is being labelled
     wrap(train.Trainer, "_step", "step", before=False)
     wrap(files.os, "fsync", "save", before=True)
     wrap(files.os, "replace", "save", before=True)
-    real = train.predict
+    real = predict.predict
 
-    def predict(engine, task, what, model, photos, recipe, title, items, done):
+    def counting(engine, branch, ask, batches, items, done, *, recipe, title):
         name = "label" if "label" in title else "evaluate"
 
         def counted(item, found):
             done(item, found)
             happened(name)
 
-        real(engine, task, what, model, photos, recipe, title, items, counted)
+        real(engine, branch, ask, batches, items, counted, recipe=recipe, title=title)
 
-    train.predict = pseudo.predict = predict
+    predict.predict = counting
 
 
 def start(arguments: list[str], out: str, event: str | None, at: int, number: int) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment import Sample, build_policy
-from selftrain.data.loader import Share, Stream, TrainBatches, loader
+from selftrain.data.loader import Group, Share, Stream, TrainBatches, loader
 
 
 class Squares:
@@ -31,28 +31,33 @@ class Squares:
         )
 
 
-def collate(samples):
-    return {"images": torch.from_numpy(np.stack([s.image for s in samples]))}
+def collate(views):
+    return {"images": torch.from_numpy(np.stack([sample.image for (sample,) in views]))}
 
 
 def stream(name="human", batch=4, seed=0):
-    return Stream(name, Squares(), batch, build_policy("S4", 24), seed)
+    policy = build_policy("S4", 24)
+    return Stream(name, Squares(), batch, lambda sample, draw: (policy(sample, draw),), seed)
 
 
-def batches(first, last, workers, share):
-    return [
-        (b["images"], b["names"]) for b in loader(TrainBatches(share, collate), range(first, last), workers)
-    ]
+def batches(first, last, workers, *streams, rank=0, world=1, accumulate=1):
+    """(images, names) of items `first` to `last` - 1."""
+    train = TrainBatches({"boxes": Group(streams, collate)}, Share(rank, world, accumulate))
+    found = [batch["boxes"] for batch in loader(train, range(first, last), workers)]
+    for batch in found:
+        ends = [batch["rows"][each.name] for each in streams]
+        assert [end for _, end in ends] == [start for start, _ in ends[1:]] + [len(batch["names"])]
+    return [(batch["images"], batch["names"]) for batch in found]
 
 
 def test_workers_and_restarts_do_not_change_a_batch():
-    straight = batches(0, 6, 0, Share([stream()]))
-    for other in (batches(0, 6, 2, Share([stream()])), straight[:4] + batches(4, 6, 1, Share([stream()]))):
+    straight = batches(0, 6, 0, stream())
+    for other in (batches(0, 6, 2, stream()), straight[:4] + batches(4, 6, 1, stream())):
         assert all(torch.equal(a, b) and m == n for (a, m), (b, n) in zip(straight, other, strict=True))
 
 
 def test_processes_and_micro_batches_divide_the_same_global_batch():
-    whole = batches(0, 3, 0, Share([stream(), stream("pseudo", 8)]))
+    whole = batches(0, 3, 0, stream(), stream("pseudo", 8))
     for world, accumulate in ((2, 1), (1, 2), (2, 2), (4, 1)):
         for step in range(3):
             names, images = Counter(), []
@@ -61,7 +66,11 @@ def test_processes_and_micro_batches_divide_the_same_global_batch():
                     step * accumulate,
                     (step + 1) * accumulate,
                     0,
-                    Share([stream(), stream("pseudo", 8)], rank, world, accumulate),
+                    stream(),
+                    stream("pseudo", 8),
+                    rank=rank,
+                    world=world,
+                    accumulate=accumulate,
                 )
                 for image, name in part:
                     names.update(name)

@@ -6,39 +6,35 @@ from torch import Tensor
 from selftrain.models.backbone import Backbone
 from selftrain.models.fpn import FPN
 from selftrain.models.nasfpn import NASFPN
-from selftrain.models.retinanet import RetinaNet
-from selftrain.models.segmenter import Segmenter
+from selftrain.models.network import Branch, TimmTrunk
+from selftrain.models.retinanet import RetinaHead
+from selftrain.models.segmenter import SegmentationHead
 
 CLASSES, SIZE = 5, 128  # of the detector and its images
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pixels in 0..1
 
 
-def retinanet(norm: bool = True, **options) -> RetinaNet:
+def trunk(name: str = "resnet10t", levels: tuple[int, ...] = (3, 4, 5)) -> TimmTrunk:
+    """A timm network with ImageNet's normalisation."""
+    return TimmTrunk(Backbone(name, levels), *IMAGENET)
+
+
+def retinanet(norm: bool = True, **options) -> Branch:
     """In eval mode, on a feature pyramid P3..P7 of 32 channels, anchors centred as torchvision's are."""
     torch.manual_seed(0)
-    backbone = Backbone("resnet10t", (3, 4, 5))
+    maps = trunk()
     options = dict(anchor_offset=0.0) | options
-    return RetinaNet(
-        backbone,
-        FPN(backbone.channels, 32, 2),
-        classes=CLASSES,
-        levels=(3, 4, 5, 6, 7),
-        channels=32,
-        norm=norm,
-        **options,
-    ).eval()
+    neck = FPN(maps.channels, 32, 2)
+    head = RetinaHead(neck, classes=CLASSES, levels=(3, 4, 5, 6, 7), channels=32, norm=norm, **options)
+    return Branch(maps, head).eval()
 
 
-def segmenter(separable: bool = True, name: str = "resnet10t") -> Segmenter:
+def segmenter(separable: bool = True, name: str = "resnet10t") -> Branch:
     """In training mode, of 4 classes, on NAS-FPN of 16 channels."""
     torch.manual_seed(0)
-    backbone = Backbone(name)
-    return Segmenter(
-        backbone,
-        NASFPN(backbone.channels, 16, repeats=2, separable=separable),
-        classes=4,
-        channels=16,
-        head_depth=2,
-    )
+    maps = trunk(name)
+    neck = NASFPN(maps.channels, 16, repeats=2, separable=separable)
+    return Branch(maps, SegmentationHead(neck, classes=4, channels=16, head_depth=2))
 
 
 def pixels(*size: int) -> Tensor:

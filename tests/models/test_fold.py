@@ -35,8 +35,8 @@ def test_a_convolution_shared_by_levels_keeps_its_norms():
     )
     folded = fold(model, images)
     assert folded is not model
-    assert len(norms_of(folded.class_head)) == len(norms_of(model.class_head)) > 0
-    assert not norms_of(folded.backbone)
+    assert len(norms_of(folded.head.class_head)) == len(norms_of(model.head.class_head)) > 0
+    assert not norms_of(folded.trunk)
     with torch.no_grad():
         for a, b in zip(model(images), folded(images)):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max()))

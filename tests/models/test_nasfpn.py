@@ -194,7 +194,10 @@ def test_other_than_three_maps_are_refused(count):
 @torch.no_grad()
 def test_memory_format_is_kept():
     model = segmenter().eval()
-    levels = model.neck(
-        [x.contiguous(memory_format=torch.channels_last) for x in model.backbone(torch.randn(2, 3, 128, 128))]
+    levels = model.head.neck(
+        [
+            x.contiguous(memory_format=torch.channels_last)
+            for x in model.trunk.backbone(torch.randn(2, 3, 128, 128))
+        ]
     )
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in levels)

@@ -11,11 +11,11 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from selftrain.models.backbone import Backbone
 from selftrain.models.nasfpn import NASFPN
-from selftrain.models.retinanet import RetinaNet, detections, retinanet_losses
+from selftrain.models.network import Branch
+from selftrain.models.retinanet import RetinaHead, detections, retinanet_losses
 from selftrain.tasks.detection.task import Detection
-from tests.models.networks import CLASSES, SIZE, retinanet
+from tests.models.networks import CLASSES, IMAGENET, SIZE, retinanet, trunk
 from tests.programs import load
 
 COCO = load("recipes.detection").COCO
@@ -26,18 +26,18 @@ class Pyramid(nn.Module):
 
     out_channels = 32
 
-    def __init__(self, model: RetinaNet):
+    def __init__(self, model: Branch):
         super().__init__()
-        self.backbone, self.neck = model.backbone, model.neck
+        self.trunk, self.neck = model.trunk.backbone, model.head.neck
 
     def forward(self, x):
-        return OrderedDict((str(i), level) for i, level in enumerate(self.neck(self.backbone(x))))
+        return OrderedDict((str(i), level) for i, level in enumerate(self.neck(self.trunk(x))))
 
 
 class SameAnchors(AnchorGenerator):
     """torchvision's generator rounds anchors to whole pixels; here both networks get the exact ones."""
 
-    def __init__(self, model: RetinaNet):
+    def __init__(self, model: Branch):
         super().__init__()
         # in a list, or it would become a submodule and its batch norms would be set to training
         self.model = [model]
@@ -46,16 +46,17 @@ class SameAnchors(AnchorGenerator):
         return [9] * 5
 
     def forward(self, images, features):
-        return [self.model[0].anchors(images.tensors.shape[2:], images.tensors.device)] * len(
-            images.image_sizes
+        anchors = self.model[0].head.anchors(
+            tuple(each.shape[2:] for each in features), images.tensors.device
         )
+        return [anchors] * len(images.image_sizes)
 
 
-def torchvision_twin(model: RetinaNet) -> TorchvisionRetinaNet:
+def torchvision_twin(model: Branch) -> TorchvisionRetinaNet:
     head = RetinaNetHead(32, 9, CLASSES)
     for own, other, predictor in (
-        (model.class_head, head.classification_head, head.classification_head.cls_logits),
-        (model.box_head, head.regression_head, head.regression_head.bbox_reg),
+        (model.head.class_head, head.classification_head, head.classification_head.cls_logits),
+        (model.head.box_head, head.regression_head, head.regression_head.bbox_reg),
     ):
         for conv, block in zip(own.convs, other.conv):
             block[0].load_state_dict(conv.state_dict())
@@ -80,7 +81,7 @@ def torchvision_twin(model: RetinaNet) -> TorchvisionRetinaNet:
 @pytest.fixture(scope="module")
 def pair():
     model = retinanet(norm=False)
-    for head in (model.class_head, model.box_head):
+    for head in (model.head.class_head, model.head.box_head):
         nn.init.normal_(head.predictor.weight, std=0.3)
         nn.init.zeros_(head.predictor.bias)
         for conv in head.convs:
@@ -93,9 +94,9 @@ def pair():
 
 def test_logits_and_deltas_equal_torchvisions(pair):
     model, twin, images = pair
-    features = twin.backbone((images / 255.0 - model.mean / 255) / (model.std / 255))
+    features = twin.backbone((images / 255.0 - model.trunk.mean / 255) / (model.trunk.std / 255))
     theirs = twin.head(list(features.values()))
-    logits, deltas = model(images)
+    logits, deltas, _ = model(images)
     torch.testing.assert_close(logits, theirs["cls_logits"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(deltas, theirs["bbox_regression"], rtol=1e-4, atol=1e-4)
 
@@ -104,8 +105,7 @@ def test_boxes_equal_torchvisions(pair):
     model, twin, images = pair
     with torch.no_grad():
         theirs = twin(list(images / 255.0))
-        logits, deltas = model(images)
-        anchors = model.anchors((SIZE, SIZE), images.device)
+        logits, deltas, anchors = model(images)
         found = detections(logits, deltas, anchors, (SIZE, SIZE), score=0.3, nms=0.5)
     for a, b in zip(found, theirs, strict=True):
         assert len(a) == len(b["boxes"]) > 10
@@ -117,8 +117,7 @@ def test_boxes_equal_torchvisions(pair):
 def test_only_the_best_candidates_enter_nms(pair):
     model, _, images = pair
     with torch.no_grad():
-        logits, deltas = model(images)
-        anchors = model.anchors((SIZE, SIZE), images.device)
+        logits, deltas, anchors = model(images)
         few = detections(logits, deltas, anchors, (SIZE, SIZE), score=0.0, nms=1.0, candidates=30, most=1000)
     for found, image in zip(few, logits):
         torch.testing.assert_close(found[:, 4], image.flatten().topk(30).values.sigmoid())
@@ -139,7 +138,6 @@ def test_losses_equal_torchvisions(pair):
     twin.eval()
     losses = retinanet_losses(
         *model(images),
-        model.anchors((SIZE, SIZE), images.device),
         boxes,
         classes,
         valid,
@@ -186,8 +184,7 @@ def test_loss_has_the_official_constants_by_golden_numbers():
 
 def test_ignored_anchors_leave_the_class_loss():
     model, images = retinanet(), torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
-    logits, deltas = model(images)
-    anchors = model.anchors((SIZE, SIZE), images.device)
+    logits, deltas, anchors = model(images)
     none = torch.zeros(1, 1, dtype=torch.bool)
     region = torch.tensor([[[0.0, 0, SIZE, SIZE]]])
     free = retinanet_losses(logits, deltas, anchors, region, torch.zeros(1, 1, dtype=torch.long), none, none)
@@ -201,24 +198,17 @@ def test_heads_start_at_one_percent_and_norm_each_level_by_itself():
     model = retinanet()
     scores = model(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8))[0].sigmoid()
     assert torch.allclose(scores.mean(), torch.tensor(0.01), atol=1e-3)
-    norms = model.class_head.norms
+    norms = model.head.class_head.norms
     assert len(norms) == 5 and len({id(norm) for level in norms for norm in level}) == 20
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(64, 64), (65, 65), (96, 80)])
 def test_nasfpn_can_be_its_neck(size):
-    backbone = Backbone("resnet10t")
-    model = RetinaNet(
-        backbone,
-        NASFPN(backbone.channels, 16, repeats=2),
-        classes=3,
-        levels=(3, 4, 5, 6, 7),
-        channels=16,
-        head_depth=1,
-    ).eval()
-    logits, deltas = model(torch.zeros(2, 3, *size, dtype=torch.uint8))
-    anchors = model.anchors(size, logits.device)
+    maps = trunk()
+    neck = NASFPN(maps.channels, 16, repeats=2)
+    head = RetinaHead(neck, classes=3, levels=(3, 4, 5, 6, 7), channels=16, head_depth=1)
+    logits, deltas, anchors = Branch(maps, head).eval()(torch.zeros(2, 3, *size, dtype=torch.uint8))
     cells = sum(math.ceil(size[0] / 2**n) * math.ceil(size[1] / 2**n) for n in (3, 4, 5, 6, 7))
     assert len(anchors) == 9 * cells
     assert logits.shape == (2, len(anchors), 3) and deltas.shape == (2, len(anchors), 4)
@@ -231,12 +221,13 @@ def test_paper_recipe_builds_efficientnet_b7_at_640():
     assert recipe.optimizer == "sgd" and hyper_parameters == (0.32, 256, 1e-4, 1000)
     with torch.device("meta"):
         task = Detection(recipe, tuple(f"class{k}" for k in range(80)))
-        model = task.model((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        assert model.backbone.channels == [80, 224, 640]
-        levels = model.neck(model.backbone(torch.empty(1, 3, 640, 640)))
+        maps = task.trunk(*IMAGENET)
+        model = Branch(maps, task.head("detection", maps))
+        assert maps.channels == [80, 224, 640]
+        levels = model.head.neck(maps.backbone(torch.empty(1, 3, 640, 640)))
         assert [tuple(level.shape) for level in levels] == [(1, 256, n, n) for n in (80, 40, 20, 10, 5)]
-        logits, deltas = model(torch.empty(1, 3, 640, 640, dtype=torch.uint8))
+        logits, deltas, _ = model(torch.empty(1, 3, 640, 640, dtype=torch.uint8))
     assert logits.shape == (1, 9 * 8525, 80) and deltas.shape == (1, 9 * 8525, 4)
-    backbone = sum(p.numel() for p in model.backbone.parameters())
+    backbone = sum(p.numel() for p in maps.backbone.parameters())
     classifier, last_convolution = 2560 * 1000 + 1000, 640 * 2560 + 2 * 2560
     assert abs(backbone + classifier + last_convolution - 66.35e6) < 0.01e6

@@ -8,14 +8,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selftrain.models.backbone import Backbone
 from selftrain.models.nasfpn import NASFPN
-from selftrain.models.segmenter import Segmenter
-from tests.models.networks import pixels, segmenter
+from selftrain.models.network import Branch, TimmTrunk
+from selftrain.models.segmenter import SegmentationHead
+from tests.models.networks import IMAGENET, pixels, segmenter
 
 
 @torch.no_grad()
 def test_bfloat16_changes_little():
     model = segmenter().eval()
-    nn.init.normal_(model.classifier.weight)
+    nn.init.normal_(model.head.classifier.weight)
     exact = model(pixels(64, 64))
     with torch.autocast("cpu", torch.bfloat16):
         rough = model(pixels(64, 64))
@@ -39,7 +40,7 @@ def test_logits_at_stride_4(size, logits, name):
 def test_backbones_that_round_odd_sizes_down():
     model = segmenter(name="convnext_atto").eval()
     for size in ((72, 104), (168, 72)):
-        level4 = model.backbone(torch.zeros(1, 3, *size))[1]
+        level4 = model.trunk.backbone(torch.zeros(1, 3, *size))[1]
         assert tuple(level4.shape[2:]) == (size[0] // 16, size[1] // 16)
         assert model(pixels(*size)).shape == (2, 4, size[0] // 4, size[1] // 4)
 
@@ -49,8 +50,8 @@ def test_backbones_that_round_odd_sizes_down():
 def test_levels_are_summed_at_stride_4(size):
     model = segmenter().eval()
     seen = {}
-    model.neck.register_forward_hook(lambda _, __, levels: seen.update(levels=levels))
-    model.head.register_forward_pre_hook(lambda _, args: seen.update(fused=args[0].clone()))
+    model.head.neck.register_forward_hook(lambda _, __, levels: seen.update(levels=levels))
+    model.head.head.register_forward_pre_hook(lambda _, args: seen.update(fused=args[0].clone()))
     model(pixels(*size))
     height, width = seen["fused"].shape[2:]
 
@@ -93,13 +94,9 @@ def test_parameters_and_multiply_adds_are_the_papers(name, millions, billions):
 
     with torch.device("meta"):
         backbone = Backbone(name)
-        model = Segmenter(
-            backbone,
-            NASFPN(backbone.channels, 256, repeats=7, separable=True),
-            classes=21,
-            channels=256,
-            head_depth=3,
-        )
+        neck = NASFPN(backbone.channels, 256, repeats=7, separable=True)
+        head = SegmentationHead(neck, classes=21, channels=256, head_depth=3)
+        model = Branch(TimmTrunk(backbone, *IMAGENET), head)
         classifier = timm.create_model(name)
         assert model.eval()(images).shape == (1, 21, 128, 128)
     used = [sum(p.numel() for p in model.parameters()), multiply_adds(model)]

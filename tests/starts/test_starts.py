@@ -9,8 +9,9 @@ import timm
 import torch
 from huggingface_hub import constants
 
-from selftrain import run as rounds
+from selftrain.cells import Cell, Feed, Human, first_weights
 from selftrain.models.backbone import Backbone
+from selftrain.run import first_network, preflight
 from selftrain.starts.files import package_file, read_state
 from selftrain.starts.start import identify, imagenet_state, normalisation, start_model
 from selftrain.starts.timm_hub import hub_name
@@ -33,29 +34,36 @@ def task(recipe):
     return Detection(recipe, ("a", "b"))
 
 
+def cell(recipe, start):
+    """A supervised cell of that start."""
+    return Cell(recipe, first_weights(recipe, start), (Feed("human", "data", Human(), "boxes", 4),), "val")
+
+
 def test_arms_differ_in_the_backbones_weights_and_in_nothing_else(recipe, task):
-    arms = {start: rounds.fresh_model(task, recipe, start, None) for start in ("random", "imagenet")}
+    arms = {start: first_network(task, cell(recipe, start)) for start in ("random", "imagenet")}
     (random, origin), (imagenet, package) = arms["random"], arms["imagenet"]
     assert origin == "random" and package == "efficientnet-lite0-57934424.pth"
     a, b = random.state_dict(), imagenet.state_dict()
     assert list(a) == list(b)
     differing = {name for name in a if not torch.equal(a[name], b[name])}
-    convolutions = {name for name in a if name.startswith("backbone.") and a[name].ndim == 4}
-    assert convolutions <= differing and all(name.startswith("backbone.") for name in differing)
+    convolutions = {name for name in a if name.startswith("trunk.backbone.") and a[name].ndim == 4}
+    assert convolutions <= differing and all(name.startswith("trunk.backbone.") for name in differing)
     # the same layers, the same normalisation of the input
     assert [type(m) for m in random.modules()] == [type(m) for m in imagenet.modules()]
-    assert torch.equal(random.mean, imagenet.mean) and torch.equal(random.std, imagenet.std)
-    cells = [rounds.Cell(recipe, start, start, "data") for start in arms]
-    assert cells[0].key != cells[1].key
+    assert torch.equal(random.trunk.mean, imagenet.trunk.mean)
+    assert torch.equal(random.trunk.std, imagenet.trunk.std)
+    assert cell(recipe, "random").key != cell(recipe, "imagenet").key
 
 
 def test_heads_depend_on_the_seed_alone(recipe, task):
-    one, _ = rounds.fresh_model(task, recipe, "random", None)
+    one, _ = first_network(task, cell(recipe, "random"))
     torch.rand(7)  # what was drawn before does not matter
-    same, _ = rounds.fresh_model(task, recipe, "random", None)
-    other, _ = rounds.fresh_model(task, replace(recipe, seed=1), "random", None)
+    same, _ = first_network(task, cell(recipe, "random"))
+    other, _ = first_network(task, cell(replace(recipe, seed=1), "random"))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters()))
-    assert not torch.equal(one.class_head.convs[0].weight, other.class_head.convs[0].weight)
+    assert not torch.equal(
+        one.heads.detection.class_head.convs[0].weight, other.heads.detection.class_head.convs[0].weight
+    )
 
 
 def test_package_weights_convert_one_to_one():
@@ -131,16 +139,14 @@ def test_a_damaged_weights_file_is_refused_by_name(tmp_path, content):
 
 
 def test_a_checkpoint_starts_the_whole_network(recipe, task, tmp_path):
-    trained, _ = rounds.fresh_model(task, replace(recipe, seed=5), "random", None)
+    trained, _ = first_network(task, cell(replace(recipe, seed=5), "random"))
     torch.save({"key": "x", "model": trained.state_dict()}, tmp_path / "final.pt")
-    model, origin = rounds.fresh_model(task, recipe, f"checkpoint:{tmp_path}/final.pt", None)
+    model, origin = first_network(task, cell(recipe, f"checkpoint:{tmp_path}/final.pt"))
     assert origin == "final.pt" and all(
         torch.equal(a, b) for a, b in zip(trained.state_dict().values(), model.state_dict().values())
     )
     with pytest.raises(UserError, match="does not fit this network"):
-        rounds.fresh_model(
-            Detection(recipe, ("a", "b", "c")), recipe, f"checkpoint:{tmp_path}/final.pt", None
-        )
+        first_network(Detection(recipe, ("a", "b", "c")), cell(recipe, f"checkpoint:{tmp_path}/final.pt"))
 
 
 def test_networks_whose_wrapper_renames_its_parts_keep_their_weights(tmp_path):
@@ -148,18 +154,19 @@ def test_networks_whose_wrapper_renames_its_parts_keep_their_weights(tmp_path):
     classifier = timm.create_model("convnext_atto")
     torch.save(classifier.state_dict(), tmp_path / "w.pth")
     model = torch.nn.Module()
-    model.backbone = Backbone("convnext_atto", (3, 4))
+    model.trunk = torch.nn.Module()
+    model.trunk.backbone = Backbone("convnext_atto", (3, 4))
     start_model(model, "imagenet", "convnext_atto", str(tmp_path / "w.pth"))
     assert torch.equal(
-        model.backbone.net.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"]
+        model.trunk.backbone.net.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"]
     )
 
 
 def test_a_misfit_comes_to_light_before_the_first_arm_trains(recipe, task, tmp_path):
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "resnet.pth")
     late = replace(recipe, weights=str(tmp_path / "resnet.pth"), out=str(tmp_path))
-    cells = [rounds.Cell(late, start, start, "data") for start in ("random", "imagenet")]
+    cells = [cell(late, start) for start in ("random", "imagenet")]
     with pytest.raises(UserError, match="do not fit the backbone"):
-        rounds.preflight(task, cells, processes=1)
+        preflight(task, cells, processes=1)
     with pytest.raises(UserError, match="multiple of 3"):
-        rounds.preflight(task, cells[:1], processes=3)
+        preflight(task, cells[:1], processes=3)
