@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from selftrain import run as rounds
 from selftrain import splits as data
+from selftrain.options import read_options
 from selftrain.recipe import Recipe, digest
 from selftrain.report.places import percent
 from selftrain.report.tables import arms_table, write_report
@@ -49,7 +49,10 @@ class Benchmark:
         return self.read(args).check()
 
     def read(self, args: list[str]) -> Recipe:
-        """The same, contradictions and all."""
+        """The recipe that the arguments give, without a check for contradictions.
+
+        Raises UserError for an unknown RECIPE; mistakes in the options and `--help` end the program.
+        """
         if args and not args[0].startswith("-"):
             name, args = args[0], args[1:]
             if name not in self.recipes:
@@ -62,13 +65,7 @@ class Benchmark:
             if args[:1] in (["--help"], ["-h"]):
                 print(self.about)
         preset = self.recipes[name]
-        return tyro.cli(
-            type(preset()),
-            default=preset(),
-            args=args,
-            prog=f"{self.program} {name}",
-            description=preset.__doc__,
-        )
+        return read_options(preset(), args, prog=f"{self.program} {name}", description=preset.__doc__)
 
     def cli(self, args: list[str]) -> int:
         """Exit code: 0 done, 1 a mistake in the input, 143 (130) told to stop by SIGTERM (Ctrl-C) with everything saved."""
