@@ -1,9 +1,15 @@
-"""Random init, ImageNet pre-training or self-training?  Object detection, all starting points from one command.
+"""Random init, ImageNet pre-training or self-training?  Object detection from all starting points.
 
-    accelerate launch benchmarks/coco.py                                           the demo: generated data, two CPU cores
-    accelerate launch benchmarks/coco.py mini  --data DIR --unlabeled DIR...       your COCO-format data, any folders of photos
-    accelerate launch benchmarks/coco.py paper --data DIR --unlabeled DIR...       the paper's setting
-    accelerate launch benchmarks/coco.py RECIPE --help                             every option
+One command trains and compares them all:
+
+    accelerate launch benchmarks/coco.py
+        the demo: generated data, two CPU cores
+    accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR...
+        your COCO-format data, any folders of photos
+    accelerate launch benchmarks/coco.py paper --data DIR --unlabeled DIR...
+        the paper's setting
+    accelerate launch benchmarks/coco.py RECIPE --help
+        every option
 
 The same command again goes on where it was interrupted, and prints the finished table at once.
 """

@@ -1,9 +1,15 @@
-"""Random init, ImageNet pre-training or self-training?  Semantic segmentation, all starting points from one command.
+"""Random init, ImageNet pre-training or self-training?  Semantic segmentation from all starting points.
 
-    accelerate launch benchmarks/pascal.py                                                 the demo: generated data, two CPU cores
-    accelerate launch benchmarks/pascal.py mini  --data VOCdevkit --unlabeled DIR...       your data in VOC's layout, any folders of photos
-    accelerate launch benchmarks/pascal.py paper --data VOCdevkit --unlabeled DIR...       the paper's setting
-    accelerate launch benchmarks/pascal.py RECIPE --help                                   every option
+One command trains and compares them all:
+
+    accelerate launch benchmarks/pascal.py
+        the demo: generated data, two CPU cores
+    accelerate launch benchmarks/pascal.py mini --data VOCdevkit --unlabeled DIR...
+        your data in VOC's layout, any folders of photos
+    accelerate launch benchmarks/pascal.py paper --data VOCdevkit --unlabeled DIR...
+        the paper's setting
+    accelerate launch benchmarks/pascal.py RECIPE --help
+        every option
 
 The same command again goes on where it was interrupted, and prints the finished table at once.
 """

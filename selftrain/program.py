@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from selftrain.cells import Cell, plan
 from selftrain.engine import Engine
+from selftrain.options import read_options
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Record
 from selftrain.report.places import percent
@@ -57,7 +57,10 @@ class Benchmark:
         return self.read(args).check()
 
     def read(self, args: list[str]) -> Recipe:
-        """The same, contradictions and all."""
+        """The recipe that the arguments give, without a check for contradictions.
+
+        Raises UserError for an unknown RECIPE; mistakes in the options and `--help` end the program.
+        """
         if args and not args[0].startswith("-"):
             name, args = args[0], args[1:]
             if name not in self.recipes:
@@ -70,13 +73,7 @@ class Benchmark:
             if args[:1] in (["--help"], ["-h"]):
                 print(self.about)
         preset = self.recipes[name]
-        return tyro.cli(
-            type(preset()),
-            default=preset(),
-            args=args,
-            prog=f"{self.program} {name}",
-            description=preset.__doc__,
-        )
+        return read_options(preset(), args, prog=f"{self.program} {name}", description=preset.__doc__)
 
     def cli(self, args: list[str]) -> int:
         """Exit code:

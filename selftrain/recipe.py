@@ -1,87 +1,76 @@
-"""A recipe: everything that decides a run, one field a line.
+"""A recipe: everything that decides a run, one field a line with its meaning below it.
 
-Here what every task has; what one task adds stands beside it (`DetectionRecipe`, `SegmentationRecipe` in `selftrain/tasks/`).
-Presets stand in `benchmarks/recipes/`.
+Here stands what every task has, in groups: data, start, model, optimiser, self-training, evaluation, this
+run.  What one task adds stands in the `recipe.py` of its folder in `selftrain/tasks/` (`DetectionRecipe`,
+`SegmentationRecipe`).  Presets stand in `benchmarks/recipes/`, and `selftrain/options.py` makes command-line
+options of the fields.
 """
 
 import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from selftrain.data.shapes.generate import Shapes
+from selftrain.fields import Group, always, identity_fields, neutral_fields, never, student
 from selftrain.system.errors import UserError
+
+__all__ = ["Policy", "Recipe", "digest", "identity", "neutral_fields", "refuse"]
 
 Policy = Literal["S1", "S2", "S3", "S4"]
 
 
 def refuse(when: bool, why: str) -> None:
+    """Raise UserError with the message `why` if the condition holds."""
     if when:
         raise UserError(why)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    task: ClassVar[str] = "task"  # begins the names of cells' folders
-    # What a cell's identity leaves out: where things lie and how they are run, and the lists that span several cells.
-    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "name",
-            "data",
-            "unlabeled",
-            "shapes",
-            "image_ids",
-            "starts",
-            "self_training",
-            "rounds",
-            "weights",
-            "out",
-            "workers",
-            "threads",
-            "save_every",
-            "track",
-            "until",
-            "stale",
-        }
-    )
-    STUDENT_ONLY: ClassVar[frozenset[str]] = frozenset(
-        {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
-    )
+class Data(Group, title="data"):
+    """What is learned from, and how images are augmented."""
 
-    name: str = "recipe"
-    """what the records call this recipe"""
-
-    # ---- data -----------------------------------------------------------------------------------------------------------------
-    data: str = "shapes"
-    """folder of the data set (detection: COCO layout; segmentation: VOCdevkit), or `shapes`: one generated on the spot (--shapes.*)"""
-    unlabeled: tuple[str, ...] = ()
+    data: str = never("shapes")
+    """folder of the data set (detection: COCO layout; segmentation: VOCdevkit), or `shapes`: one generated on
+    the spot (--shapes.*)"""
+    unlabeled: tuple[str, ...] = never(())
     """the pool: folders of photos, or `rest`: the training images outside --fraction, their labels hidden"""
-    shapes: Shapes = Shapes()
+    shapes: Shapes = never(Shapes())
     """parameters of the generated data set (only with --data shapes)"""
     fraction: float = 1.0
-    """share of the labelled images that is used, in (0, 1]; nested: the 5 % set lies inside the 10 % set of the same seed"""
-    image_ids: str | None = None
-    """a list of labelled images instead of --fraction: a file that a run left under fractions/; detection: one fold of Unbiased
-    Teacher's lists as COCO_supervision.txt:PERCENT:FOLD; segmentation: a published text file of 1/2 to 1/16 of the photos"""
-
-    # ---- arms -----------------------------------------------------------------------------------------------------------------
-    starts: tuple[str, ...] = ("random", "imagenet")
-    """starting points: random, imagenet, imagenet++ (Noisy Student weights), checkpoint:FILE"""
-    self_training: bool = True
-    """also train a student of every start on the pool that its supervised run labels"""
-    weights: str | None = None
-    """file with the ImageNet weights of the backbone (.pth or .safetensors); default: an installed package or timm's hub"""
+    """share of the labelled images that is used, in (0, 1]; nested: the 5 % set lies inside the 10 % set of
+    the same seed"""
+    image_ids: str | None = never(None)
+    """a list of labelled images instead of --fraction: a file that a run left under fractions/; detection:
+    one fold of Unbiased Teacher's lists as COCO_supervision.txt:PERCENT:FOLD; segmentation: a published text
+    file of 1/2 to 1/16 of the photos"""
     policy: Policy = "S1"
-    """augmentation policy, for teacher and student alike (Zoph et al. 2020: S1 flip and jitter .. S4 RandAugment and large jitter)"""
+    """augmentation policy, for teacher and student alike (Zoph et al. 2020: S1 flip and jitter .. S4
+    RandAugment and large jitter)"""
     magnitude: float = 10.0
     """RandAugment magnitude, 0 to 10 (paper: 10 for all models); only S4 uses it"""
     randaugment_ops: int = 2
     """RandAugment operations an image, N (not stated in the paper; the official default)"""
+
+
+@dataclass(frozen=True)
+class Start(Group, title="start"):
+    """Where training starts from."""
+
+    starts: tuple[str, ...] = never(("random", "imagenet"))
+    """starting points: random, imagenet, imagenet++ (Noisy Student weights), checkpoint:FILE"""
+    weights: str | None = never(None)
+    """file with the ImageNet weights of the backbone (.pth or .safetensors); default: an installed package or
+    timm's hub"""
     seed: int = 0
     """fixes the fraction, the initial weights, the order of images and every augmentation"""
 
-    # ---- model ----------------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Model(Group, title="model"):
+    """The network."""
+
     backbone: str = "resnet50"
     """any timm convolutional network with feature maps at the strides of the pyramid"""
     image_size: int = 640
@@ -90,23 +79,27 @@ class Recipe:
     """feature pyramid: fpn, or nasfpn (levels 3 to 7; the paper's for segmentation)"""
     neck_repeats: int = 7
     """how often NAS-FPN's cell is stacked"""
-    neck_separable: bool = False
+    neck_separable: bool = always(False, neutral=False)
     """depthwise separable convolutions in NAS-FPN"""
     channels: int = 256
     """channels of the pyramid and of the heads"""
     head_depth: int = 4
     """3x3 convolutions before each predictor"""
-    drop_path: float = 0.0
+    drop_path: float = always(0.0, neutral=0.0)
     """stochastic depth rate of the backbone"""
     bn_momentum: float = 0.1
     """share of the new batch in batch norm's running statistics (official: 0.003, for long schedules)"""
 
-    # ---- optimisation ---------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Optimiser(Group, title="optimiser"):
+    """How long and by which steps the network is trained."""
+
     steps: int = 45_000
     """optimizer steps of every cell, whatever the fraction: fractions share one budget"""
     batch_size: int = 256
     """labelled images a step, over all processes; a student adds pseudo_ratio times as many"""
-    accumulate: int = 1
+    accumulate: int = always(1, neutral=1)
     """micro-batches a step (gradient accumulation); batch norm and the loss normaliser see one micro-batch"""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """sgd with momentum (the paper) or adamw"""
@@ -114,67 +107,97 @@ class Recipe:
     """peak learning rate at a batch of lr_batch images; scaled linearly with batch_size"""
     lr_batch: int = 256
     """the batch size that lr is meant for"""
-    momentum: float = 0.9
+    momentum: float = always(0.9, neutral=0.0)
     """of sgd"""
-    weight_decay: float = 1e-4
+    weight_decay: float = always(1e-4, neutral=0.0)
     """on convolution weights only, not on batch norm or biases"""
-    warmup_steps: int = 1000
+    warmup_steps: int = always(1000, neutral=0)
     """linear warm-up from 1 % of the peak, then cosine to zero"""
-    clip_norm: float = 10.0
+    clip_norm: float = always(10.0, neutral=0.0)
     """largest gradient norm; 0 turns clipping off"""
-    ema: float = 0.9998
+    ema: float = always(0.9998, neutral=0.0)
     """decay of the averaged weights, which are what is evaluated and what teaches"""
-    precision: Literal["no", "bf16", "fp16"] | None = None
+    precision: Literal["no", "bf16", "fp16"] | None = always(None, neutral="no")
     """mixed precision; default: as `accelerate launch --mixed_precision` says"""
 
-    # ---- self-training --------------------------------------------------------------------------------------------------------
-    pseudo_threshold: float = 0.5
+
+@dataclass(frozen=True)
+class SelfTraining(Group, title="self-training"):
+    """The pseudo-labels of the pool, and the students that learn from them."""
+
+    self_training: bool = never(True)
+    """also train a student of every start on the pool that its supervised run labels"""
+    pseudo_threshold: float = student(0.5)
     """least score of a pseudo-label (the paper: 0.5)"""
-    pseudo_ratio: float = 1.0
+    pseudo_ratio: float = student(1.0)
     """pseudo-labelled images per labelled image in a student's batch (paper: 1)"""
-    alpha: float = 1.0
+    alpha: float = student(1.0)
     """weight of the pseudo-labels in the normalised loss (paper App. B)"""
-    loss_momentum: float = 0.99
+    loss_momentum: float = student(0.99)
     """of the moving averages in the normalised loss (not stated in the paper)"""
-    student_start: Literal["own", "random", "teacher"] = "own"
-    """a student's first weights: those its teacher started from, fresh random ones, or the teacher's final ones"""
-    rounds: int = 1
+    student_start: Literal["own", "random", "teacher"] = student("own")
+    """a student's first weights: those its teacher started from, fresh random ones, or the teacher's final
+    ones"""
+    rounds: int = never(1)
     """Noisy Student rounds: the student of one is the teacher of the next"""
 
-    # ---- evaluation -----------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Evaluation(Group, title="evaluation"):
+    """When and how a network is scored."""
+
     eval_every: int = 2500
     """steps between evaluations of the averaged weights on the val split (the learning curve)"""
     eval_batch: int = 16
     """images a forward pass in evaluation and pseudo-labelling, a process"""
 
-    # ---- this run: nothing below changes a result ---------------------------------------------------------------------------------
-    out: str = "runs"
-    """folder of the results; finished cells found there are not run again, interrupted ones go on where they were"""
-    workers: int = 2
+
+@dataclass(frozen=True)
+class ThisRun(Group, title="this run"):
+    """Where things lie and how they are run: nothing here changes a result."""
+
+    name: str = never("recipe")
+    """what the records call this recipe"""
+    out: str = never("runs")
+    """folder of the results; finished cells found there are not run again, interrupted ones go on where they
+    were"""
+    workers: int = never(2)
     """loader processes, a training process; 0 loads in the training process"""
-    threads: int = 0
-    """CPU threads of a training process; 0: the cores it may use over the processes of this host (`accelerate launch` alone sets 1)"""
-    save_every: int = 500
-    """steps between checkpoints (one is also written before every evaluation and when the run is told to stop)"""
-    until: Literal["supervised", "labels", "students"] = "students"
-    """end with the supervised runs, or when each of them has labelled the pool, so that its students can start at once"""
-    stale: Literal["refuse", "keep", "rerun"] = "refuse"
-    """what to do with finished or interrupted cells of other code than this: refuse to go on, keep them as they are, or run them
-    again (the old ones are moved to OUT/stale)"""
-    track: tuple[str, ...] = ()
+    threads: int = never(0)
+    """CPU threads of a training process; 0: the cores it may use over the processes of this host (`accelerate
+    launch` alone sets 1)"""
+    save_every: int = never(500)
+    """steps between checkpoints (one is also written before every evaluation and when the run is told to
+    stop)"""
+    until: Literal["supervised", "labels", "students"] = never("students")
+    """end with the supervised runs, or when each of them has labelled the pool, so that its students can
+    start at once"""
+    stale: Literal["refuse", "keep", "rerun"] = never("refuse")
+    """what to do with finished or interrupted cells of other code than this: refuse to go on, keep them as
+    they are, or run them again (the old ones are moved to OUT/stale)"""
+    track: tuple[str, ...] = never(())
     """accelerate trackers, e.g. tensorboard (pip install selftrain[track])"""
 
+
+# A dataclass takes the fields of its last base first, so the groups stand here from the last to the first.
+@dataclass(frozen=True)
+class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
+    """What every task's recipe has; its fields are flat: `recipe.steps`."""
+
+    task: ClassVar[str] = "task"  # begins the names of cells' folders
+
     def peak_lr(self) -> float:
+        """The highest learning rate of the schedule, at this batch size (linear scaling rule)."""
         return self.lr * self.batch_size / self.lr_batch
 
     @property
     def label_source(self) -> str:
-        """Which human labels, where a data set has several kinds."""
+        """Which human labels are used, where a data set has several kinds."""
         return "train"
 
     @property
     def protocol_name(self) -> str:
-        """Which labels and which pool, where a data set has several kinds."""
+        """Which labels and which pool are used, where a data set has several kinds."""
         return self.label_source
 
     @property
@@ -183,22 +206,33 @@ class Recipe:
         return self.data == "shapes"
 
     def unused(self) -> set[str]:
-        """Fields that the values of others make idle."""
+        """Names of the fields that the values of other fields make idle."""
         return (set() if self.policy == "S4" else {"magnitude", "randaugment_ops"}) | (
             set() if self.neck == "nasfpn" else {"neck_repeats", "neck_separable"}
         )
 
-    def check(self) -> "Recipe":
-        """Refuse contradictions before anything is loaded; the message names the options."""
+    def check(self) -> Self:
+        """Return the recipe.  Raises UserError, which names the options, if they contradict each other."""
+        self._check_labels_and_steps()
+        self._check_starts_and_policy()
+        self._check_pool()
+        self._check_self_training()
+        self._check_numbers()
+        return self
+
+    def _check_labels_and_steps(self) -> None:
         refuse(not 0 < self.fraction <= 1, f"--fraction {self.fraction} is not in (0, 1]; 10 % is 0.1")
         refuse(
             self.image_ids is not None and self.fraction != 1,
             "--image-ids and --fraction both say which images are labelled; give one of them",
         )
         refuse(self.steps < 1, f"--steps {self.steps} trains nothing; give at least 1")
+
+    def _check_starts_and_policy(self) -> None:
         refuse(
             not self.starts,
-            "--starts names no starting point; give one or more of random, imagenet, imagenet++, checkpoint:FILE",
+            "--starts names no starting point; give one or more of random, imagenet, imagenet++, "
+            "checkpoint:FILE",
         )
         refuse(
             len(set(self.starts)) < len(self.starts),
@@ -207,16 +241,21 @@ class Recipe:
         for start in self.starts:
             refuse(
                 start not in ("random", "imagenet", "imagenet++") and not start.startswith("checkpoint:"),
-                f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, checkpoint:FILE",
+                f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, "
+                "checkpoint:FILE",
             )
         refuse(
             self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
-            "--weights is one file, but --starts names both imagenet and imagenet++: the two arms would be one; name one of them",
+            "--weights is one file, but --starts names both imagenet and imagenet++: "
+            "the two arms would be one; name one of them",
         )
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
+
+    def _check_pool(self) -> None:
         refuse(
             self.self_training and not self.unlabeled and not self.brings_pool,
-            "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, or say --no-self-training",
+            "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, "
+            "or say --no-self-training",
         )
         refuse(
             "rest" in self.unlabeled and len(self.unlabeled) > 1,
@@ -224,8 +263,11 @@ class Recipe:
         )
         refuse(
             "rest" in self.unlabeled and self.fraction == 1 and self.image_ids is None and self.self_training,
-            "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction or folders of photos",
+            "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction "
+            "or folders of photos",
         )
+
+    def _check_self_training(self) -> None:
         refuse(
             isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1,
             f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)",
@@ -235,43 +277,42 @@ class Recipe:
         )
         refuse(
             self.until != "students" and not self.self_training,
-            f"--until {self.until} leaves the rest for later, but --no-self-training was given; drop one of the two",
+            f"--until {self.until} leaves the rest for later, but --no-self-training was given; "
+            "drop one of the two",
         )
         refuse(
             self.rounds > 1 and not self.self_training,
             "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two",
         )
+
+    def _check_numbers(self) -> None:
         refuse(
             self.warmup_steps >= self.steps,
             f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}",
         )
         refuse(
             self.pseudo_ratio <= 0,
-            f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool say --no-self-training",
+            f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool "
+            "say --no-self-training",
         )
-        for option in (
-            "batch_size",
-            "accumulate",
-            "eval_every",
-            "eval_batch",
-            "save_every",
-            "image_size",
-            "channels",
-            "neck_repeats",
-        ):
+        counts = ("batch_size", "accumulate", "eval_every", "eval_batch", "save_every")
+        for option in (*counts, "image_size", "channels", "neck_repeats"):
             refuse(
                 getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1"
             )
-        return self
 
 
-def identity(recipe: Recipe, *, student: bool) -> dict:
-    """The fields that decide a cell's result, as plain json.  Data, weights and labels enter a cell by their own hashes."""
-    left_out = recipe.NOT_IDENTITY | (set() if student else recipe.STUDENT_ONLY)
-    left_out |= recipe.unused()
-    return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in left_out}
+def identity(recipe: Recipe, *, student: bool) -> dict[str, Any]:
+    """The fields that decide a cell's result, with their values, as plain json.
+
+    Data, weights and labels enter a cell by their own hashes.
+    student: whether the cell learns from pseudo-labels.
+    """
+    values, unused = dataclasses.asdict(recipe), recipe.unused()
+    names = identity_fields(type(recipe), student=student)
+    return {name: values[name] for name in names if name not in unused}
 
 
-def digest(value) -> str:
-    """Hash of anything json can hold: 12 hex digits."""
+def digest(value: Any) -> str:
+    """Hash of anything that json can hold: 12 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=6).hexdigest()

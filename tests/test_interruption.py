@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from selftrain.cells import Cell, Feed, Human, first_weights
 from selftrain.data.shapes.generate import Shapes, generate
+from selftrain.run import first_network
 from tests.programs import ROOT, load
 from tests.programs import path as program
 
@@ -258,9 +260,11 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
 
 
 def initial_weights(benchmark: str, start: str, final: Path) -> dict[str, torch.Tensor]:
-    from selftrain import run as rounds
-
+    """The trainable weights before the first step, by name."""
     made = load(benchmark).BENCHMARK
     recipe = made.parse([*SMALL, *OWN[benchmark], "--drop-path", "0"])
     classes = tuple(json.loads((final.parent / "record.json").read_text())["metrics"]["per_class"])
-    return dict(rounds.fresh_model(made.task(recipe, classes), recipe, start, None)[0].named_parameters())
+    task = made.task(recipe, classes)
+    human = Feed("human", "data", Human(), next(iter(task.objectives)), 4)
+    cell = Cell(recipe, first_weights(recipe, start), (human,), "val")
+    return dict(first_network(task, cell)[0].named_parameters())

@@ -1,4 +1,7 @@
-"""The recipes of detection: what is trained, on what, for how long.  Every field and its meaning: `selftrain/recipe.py`, and beside the task."""
+"""The recipes of detection: what is trained, on what, for how long.
+
+Every field and its meaning stand in `selftrain/recipe.py` and `selftrain/tasks/detection/recipe.py`.
+"""
 
 from dataclasses import replace
 
@@ -12,7 +15,8 @@ def demo() -> DetectionRecipe:
     command   accelerate launch benchmarks/coco.py
     hardware  two CPU cores, 4 GB
     hours     0.09
-    expected  random 16.0, imagenet 64.5, random + self-training 17.0, imagenet + self-training 67.2 AP on the test split (seeds 0, 1, 2; two cores)
+    expected  random 16.0, imagenet 64.5, random + self-training 17.0, imagenet + self-training 67.2 AP
+              on the test split (seeds 0, 1, 2; two cores)
     """
     return DetectionRecipe(
         name="demo",
@@ -21,17 +25,17 @@ def demo() -> DetectionRecipe:
         policy="S1",  # the mildest; stronger policies need longer schedules
         backbone="tf_efficientnet_lite0",  # its real ImageNet weights come with a PyPI package
         image_size=65,  # 32 k + 1, where SAME and symmetric padding are one function
-        min_level=3,
-        max_level=4,  # 9 x 9 and 5 x 5 cells: objects are 14 to 50 px
+        min_level=3,  # 9 x 9 cells
+        max_level=4,  # 5 x 5 cells: objects are 14 to 50 px
         channels=64,
         head_depth=2,
         anchor_scale=2.0,  # anchors from 16 px
         steps=500,
         batch_size=16,
-        optimizer="adamw",
+        optimizer="adamw",  # with this rate and decay it beat SGD for both starts at this size
         lr=4e-3,
         lr_batch=16,
-        weight_decay=1e-4,  # beat SGD for both starts at this size
+        weight_decay=1e-4,
         warmup_steps=50,
         clip_norm=10.0,
         ema=0.99,
@@ -44,23 +48,28 @@ def demo() -> DetectionRecipe:
 
 
 def study() -> DetectionRecipe:
-    """The paper's matrix at the size that two CPU cores bear: an easier generated set than the demo's, and a longer schedule.
+    """The paper's matrix at the size that two CPU cores bear.
+
+    The generated set is easier than the demo's, and the schedule longer.
 
     command   python benchmarks/study.py coco study --threads 1, given twice, one for each core
     hardware  two CPU cores, 4 GB
     hours     3.5 for the 72 cells of the paper's matrix
-    expected  S1: random 60.4, imagenet 76.1, random + self-training 64.5, imagenet + self-training 77.8 AP on the test split (seeds 0, 1, 2); others in results/README.md
+    expected  S1: random 60.4, imagenet 76.1, random + self-training 64.5, imagenet + self-training 77.8 AP
+              on the test split (seeds 0, 1, 2); others in results/README.md
     """
+    # Learned fastest from scratch.
+    shapes = Shapes(image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=3, difficulty=0.0)
     return replace(
         demo(),
         name="study",
-        shapes=Shapes(
-            image_size=65, train=300, val=200, test=500, unlabeled=1000, classes=3, difficulty=0.0
-        ),  # learned fastest from scratch
-        steps=2000,
-        batch_size=8,
-        lr_batch=8,  # smaller batches got further than fewer steps of 16 on as many images; S1 flattens
-        lr=8e-3,  # of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random weights, 74.9, 75.7, 75.2 from ImageNet's
+        shapes=shapes,
+        steps=2000,  # S1 flattens
+        batch_size=8,  # smaller batches got further than fewer steps of 16 on as many images
+        lr_batch=8,
+        # Of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random
+        # weights, 74.9, 75.7, 75.2 from ImageNet's.
+        lr=8e-3,
         warmup_steps=100,
         eval_every=250,
         save_every=250,
@@ -71,7 +80,8 @@ def mini() -> DetectionRecipe:
     """One's own data: a small real network, moderate images, all four arms.
 
     command   accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR
-    hardware  one accelerator with 16 GB; on a CPU give --image-size 129 --anchor-scale 2 --steps 500 --batch-size 8 --lr-batch 8
+    hardware  one accelerator with 16 GB; on a CPU give
+              --image-size 129 --anchor-scale 2 --steps 500 --batch-size 8 --lr-batch 8
     """
     return DetectionRecipe(
         name="mini",
@@ -98,11 +108,13 @@ def mini() -> DetectionRecipe:
 
 
 def paper() -> DetectionRecipe:
-    """Zoph et al. 2020: EfficientNet-B7 + FPN RetinaNet at 640 px, Augment-S4, trained until it has converged.
+    """Zoph et al. 2020: EfficientNet-B7 + FPN RetinaNet at 640 px, Augment-S4, trained until convergence.
 
-    command   accelerate launch --multi_gpu --num_processes 64 benchmarks/coco.py paper --data COCO --unlabeled IMAGENET
+    command   accelerate launch --multi_gpu --num_processes 64 benchmarks/coco.py paper
+              --data COCO --unlabeled IMAGENET
     hardware  64 accelerators with 80 GB
-    expected  random 44.3, imagenet 43.3, random + self-training 45.6, imagenet + self-training 44.6 AP (Tables 2 and 3, 100 %, S4)
+    expected  random 44.3, imagenet 43.3, random + self-training 45.6, imagenet + self-training 44.6 AP
+              (Tables 2 and 3, 100 %, S4)
     """
     return DetectionRecipe(
         name="paper",
@@ -114,8 +126,8 @@ def paper() -> DetectionRecipe:
         max_level=7,
         channels=256,
         head_depth=4,
-        steps=120_000,
-        batch_size=256,  # 260 epochs of COCO for S4; S1 converges in 45,000
+        steps=120_000,  # 260 epochs of COCO for S4; S1 converges in 45,000
+        batch_size=256,
         optimizer="sgd",
         lr=0.32,
         lr_batch=256,

@@ -1,4 +1,7 @@
-"""The recipes of segmentation: what is trained, on what, for how long.  Every field and its meaning: `selftrain/recipe.py`, and beside the task."""
+"""The recipes of segmentation: what is trained, on what, for how long.
+
+Every field and its meaning stand in `selftrain/recipe.py` and `selftrain/tasks/segmentation/recipe.py`.
+"""
 
 from selftrain.data.shapes.generate import Shapes
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
@@ -10,7 +13,8 @@ def demo() -> SegmentationRecipe:
     command   accelerate launch benchmarks/pascal.py
     hardware  two CPU cores, 4 GB
     hours     0.08
-    expected  random 27.7, imagenet 75.4, random + self-training 24.4, imagenet + self-training 79.1 mIoU on the test split (seeds 0, 1, 2; two cores)
+    expected  random 27.7, imagenet 75.4, random + self-training 24.4, imagenet + self-training 79.1 mIoU
+              on the test split (seeds 0, 1, 2; two cores)
     """
     return SegmentationRecipe(
         name="pascal-demo",
@@ -27,12 +31,13 @@ def demo() -> SegmentationRecipe:
         steps=300,
         batch_size=16,
         optimizer="adamw",
-        lr=6e-3,
+        lr=6e-3,  # of 0.002 to 0.032 on the val split, for both starts
         lr_batch=16,
-        weight_decay=1e-4,  # of 0.002 to 0.032 on the val split, for both starts
+        weight_decay=1e-4,
+        # With 50 and 10 one seed in three lost its ImageNet features in the first 100 steps.
         warmup_steps=100,
         clip_norm=1.0,
-        ema=0.99,  # with 50 and 10 one seed in three lost its ImageNet features in the first 100 steps
+        ema=0.99,
         teacher_scales=(1.0, 1.5),  # objects of 14 to 50 px vanish at half size
         eval_every=100,
         eval_batch=50,
@@ -76,9 +81,12 @@ def mini() -> SegmentationRecipe:
 def paper() -> SegmentationRecipe:
     """Zoph et al. 2020: EfficientNet-B7 + NAS-FPN at 512 px, Augment-S4.
 
-    command   accelerate launch --multi_gpu --num_processes 32 benchmarks/pascal.py paper --data VOCdevkit --unlabeled IMAGENET --starts random imagenet imagenet++
+    command   accelerate launch --multi_gpu --num_processes 32 benchmarks/pascal.py paper
+              --data VOCdevkit --unlabeled IMAGENET --starts random imagenet imagenet++
     hardware  32 accelerators with 80 GB
-    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6); with --protocol train_aug 84.8 (not checked against the table), train+pseudo_aug, without --unlabeled, 86.7 (Table 8)
+    expected  imagenet++ 85.2, imagenet++ + self-training 86.7 mIoU (Table 6);
+              with --protocol train_aug 84.8 (not checked against the table),
+              train+pseudo_aug, without --unlabeled, 86.7 (Table 8)
     """
     return SegmentationRecipe(
         name="pascal-paper",
@@ -91,13 +99,13 @@ def paper() -> SegmentationRecipe:
         neck_separable=True,
         channels=256,
         head_depth=3,
-        steps=40_000,
-        batch_size=256,  # EfficientNet-L2: 20,000 steps
+        steps=40_000,  # EfficientNet-L2: 20,000
+        batch_size=256,
         optimizer="sgd",
-        lr=0.08,
+        lr=0.08,  # EfficientNet-L2: 0.2
         lr_batch=256,
         momentum=0.9,
-        weight_decay=1e-5,  # EfficientNet-L2: lr 0.2
+        weight_decay=1e-5,
         warmup_steps=500,
         clip_norm=10.0,
         bn_momentum=0.003,  # TensorFlow's 0.997

@@ -1,41 +1,37 @@
-"""What a recipe of detection adds to every recipe."""
+"""The recipe of detection: what it adds to the groups of `selftrain/recipe.py`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from selftrain.recipe import Recipe, refuse
+from selftrain.fields import never, student
+from selftrain.recipe import Data, Evaluation, Model, Optimiser, Recipe, SelfTraining, refuse
+
+FILES = ("train_json", "val_json", "test_json", "train_images", "val_images", "test_images")
 
 
 @dataclass(frozen=True)
-class DetectionRecipe(Recipe):
-    task = "coco"
-    NOT_IDENTITY = Recipe.NOT_IDENTITY | {
-        "train_json",
-        "val_json",
-        "test_json",
-        "train_images",
-        "val_images",
-        "test_images",
-    }
-    STUDENT_ONLY = Recipe.STUDENT_ONLY | {"pseudo_ignore", "pseudo_empty"}
+class CocoData(Data):
+    """What is learned from, where its parts lie if not in the usual places, and how images are augmented."""
 
-    # ---- where the parts of the data set lie, if not in the usual places ------------------------------
-    train_json: str | None = None
+    train_json: str | None = never(None)
     """annotation file for training, relative to --data; default annotations/instances_train*.json"""
-    val_json: str | None = None
+    val_json: str | None = never(None)
     """annotation file for the learning curve and for tuning; default annotations/instances_val*.json"""
-    test_json: str | None = None
+    test_json: str | None = never(None)
     """annotation file for the reported score; default annotations/instances_test*.json if there is one, else
-    the val file
-    """
-    train_images: str | None = None
+    the val file"""
+    train_images: str | None = never(None)
     """folder of the training images, relative to --data; default train*"""
-    val_images: str | None = None
+    val_images: str | None = never(None)
     """folder of the validation images, relative to --data; default val*"""
-    test_images: str | None = None
+    test_images: str | None = never(None)
     """folder of the test images, relative to --data; default test*"""
 
-    # ---- RetinaNet ------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class RetinaNetModel(Model):
+    """The network: RetinaNet."""
+
     min_level: int = 3
     """finest pyramid level (stride 2**level)"""
     max_level: int = 7
@@ -43,7 +39,11 @@ class DetectionRecipe(Recipe):
     anchor_scale: float = 4.0
     """anchor side over stride (official: 4)"""
 
-    # ---- losses (official constants) ------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class BoxOptimiser(Optimiser):
+    """How long and by which steps the network is trained, and the loss with its official constants."""
+
     focal_alpha: float = 0.25
     """focal loss: weight of objects against background"""
     focal_gamma: float = 1.5
@@ -53,17 +53,25 @@ class DetectionRecipe(Recipe):
     box_weight: float = 50.0
     """weight of the box loss"""
 
-    # ---- pseudo-boxes and evaluation ------------------------------------------------------------------
-    pseudo_threshold: float | Literal["auto"] = 0.5
+
+@dataclass(frozen=True)
+class PseudoBoxes(SelfTraining):
+    """The pseudo-labels of the pool, which are boxes, and the students that learn from them."""
+
+    pseudo_threshold: float | Literal["auto"] = student(0.5)
     """keep detections with at least this score; `auto`: the score at which boxes an image match the human
-    labels'
-    """
-    pseudo_ignore: float | None = None
+    labels'"""
+    pseudo_ignore: float | None = student(None, neutral=None)
     """detections between this score and the threshold are neither object nor background; default: they are
-    background
-    """
-    pseudo_empty: Literal["drop", "keep"] = "drop"
+    background"""
+    pseudo_empty: Literal["drop", "keep"] = student("drop")
     """pool images in which the teacher finds nothing: left out, or used as background"""
+
+
+@dataclass(frozen=True)
+class BoxEvaluation(Evaluation):
+    """When and how a network is scored, and which detections count."""
+
     score_threshold: float = 0.05
     """least score of a detection in evaluation"""
     nms: float = 0.5
@@ -71,23 +79,42 @@ class DetectionRecipe(Recipe):
     evaluator: Literal["fast", "pycocotools"] = "fast"
     """faster-coco-eval, or the reference it is tested against"""
 
+
+# As in `Recipe`, the last base's fields come first.
+@dataclass(frozen=True)
+class DetectionRecipe(BoxEvaluation, PseudoBoxes, BoxOptimiser, RetinaNetModel, CocoData, Recipe):
+    """Everything that decides a run of detection."""
+
+    task = "coco"
+
     @property
     def levels(self) -> tuple[int, ...]:
+        """The levels of the pyramid, finest first; the stride of a level is 2**level pixels."""
         return tuple(range(self.min_level, self.max_level + 1))
 
-    def check(self) -> "DetectionRecipe":
+    def check(self) -> Self:
+        """Return the recipe.  Raises UserError, which names the options, if they contradict each other."""
         super().check()
         refuse(
             not 2 <= self.min_level <= 5 or not self.min_level <= self.max_level <= 8,
-            f"--min-level {self.min_level} --max-level {self.max_level}: the finest level lies in 2..5, the "
-            "coarsest between it and 8",
+            f"--min-level {self.min_level} --max-level {self.max_level}: the finest level lies in 2..5, "
+            "the coarsest between it and 8",
         )
+        self._check_scores()
+        refuse(
+            self.data == "shapes" and any(getattr(self, name) for name in FILES),
+            "--train-json and its like name files under --data DIR, but --data is the generated set; "
+            "give --data DIR",
+        )
+        return self
+
+    def _check_scores(self) -> None:
         refuse(not 0 < self.score_threshold < 1, f"--score-threshold {self.score_threshold} is not in (0, 1)")
         if self.pseudo_ignore is not None and self.pseudo_threshold != "auto":
             refuse(
                 not 0 < self.pseudo_ignore < self.pseudo_threshold,
-                f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 and --pseudo-threshold "
-                f"{self.pseudo_threshold}",
+                f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 "
+                f"and --pseudo-threshold {self.pseudo_threshold}",
             )
         for option in ("pseudo_threshold", "pseudo_ignore"):
             value = getattr(self, option)
@@ -96,19 +123,3 @@ class DetectionRecipe(Recipe):
                 f"--{option.replace('_', '-')} {value} lies below --score-threshold {self.score_threshold}, "
                 "under which nothing is detected; lower that as well",
             )
-        refuse(
-            self.data == "shapes"
-            and any(
-                (
-                    self.train_json,
-                    self.val_json,
-                    self.test_json,
-                    self.train_images,
-                    self.val_images,
-                    self.test_images,
-                )
-            ),
-            "--train-json and its like name files under --data DIR, but --data is the generated set; give "
-            "--data DIR",
-        )
-        return self
