@@ -11,12 +11,13 @@ declaration.
 """
 
 import functools
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from selftrain.recipe import Recipe, digest, identity
+from selftrain.recipe import Recipe, digest, identity, neutral_fields
 from selftrain.record import Arm
 from selftrain.splits import Splits
 from selftrain.starts.start import identify
@@ -132,6 +133,22 @@ class Feed:
         return [self.name, self.data, self.labels.declare(), self.objective, self.batch]
 
 
+def key_of(settings: dict[str, Any], weights: list, feeds: list, val: str, freeze: str = "none") -> str:
+    """The key of a cell with these declarations; `settings` are without neutral values."""
+    declaration = {"recipe": settings, "weights": weights, "feeds": feeds, "val": val}
+    return digest(declaration | ({"freeze": freeze} if freeze != "none" else {}))
+
+
+def without_neutral(settings: dict[str, Any], recipe: type[Recipe]) -> dict[str, Any]:
+    """Settings but for those at the value at which they do nothing: a field that is added moves no older key."""
+    neutral = neutral_fields(recipe)
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in neutral or json.dumps(value) != json.dumps(neutral[name])
+    }
+
+
 # ---- cells ----------------------------------------------------------------------------------------------
 
 Freeze = Literal["none", "trunk"]
@@ -176,21 +193,15 @@ class Cell:
         """Hash of everything that decides the result: another recipe, data set or weights file gives another
         cell.
         """
-        declaration = {
-            "recipe": self.settings(neutral=False),
-            "weights": self.weights.declare(),
-            "feeds": [feed.declare() for feed in self.feeds],
-            "val": self.val,
-        }
-        if self.freeze != "none":
-            declaration["freeze"] = self.freeze
-        return digest(declaration)
+        feeds = [feed.declare() for feed in self.feeds]
+        return key_of(self.settings(neutral=False), self.weights.declare(), feeds, self.val, self.freeze)
 
     def settings(self, neutral: bool = True) -> dict[str, Any]:
         """The recipe's fields that decide this cell's result; without those that are at their neutral value,
         on request.
         """
-        return identity(self.recipe, student=self.teacher is not None)
+        found = identity(self.recipe, student=self.teacher is not None)
+        return found if neutral else without_neutral(found, type(self.recipe))
 
     @property
     def arm(self) -> Arm:

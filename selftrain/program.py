@@ -110,15 +110,15 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
     splits = read_data(benchmark, recipe, engine, say)
     task = benchmark.task(recipe, splits.train.class_names)
+    place = Workplace(engine, task, splits, say, benchmark.source)
     cells = plan(recipe, splits, next(iter(task.objectives)))
     cells = [cell for cell in cells if not (cell.teacher and recipe.until != "students")]
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            settle_stale(cells, recipe.stale, say)
+            settle_stale(cells, place.modules, recipe.stale, say)
     announce(say, recipe, splits, cells, accelerator)
     preflight(task, cells, accelerator.num_processes)
     estimate = engine.on_rate = Estimate(say, cells)
-    place = Workplace(engine, task, splits, say)
 
     records = []
     for number, cell in enumerate(cells, 1):

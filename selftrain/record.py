@@ -195,6 +195,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pseudo_labels: dict[str, Any] | None = None
     """of a student: report on its pseudo-labels, their hash, quality by threshold, some examples"""
     hashes: Hashes
+    modules: list[str] = []
+    """the modules that its code begins with"""
     sources: dict[str, str] = {}
     """hash of each file of code that decides a result, as it was when the cell began"""
     sources_changed: list[str] = []

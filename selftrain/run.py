@@ -45,6 +45,16 @@ class Workplace:
     task: Task
     splits: Splits
     say: Callable[[str], None]
+    source: type | None = None
+    """what read the data, where that is part of this project"""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that decide a result here: this one, and those of task, data and splits; see
+        `provenance`.
+        """
+        used = [type(self.task), Splits, *([self.source] if self.source else [])]
+        return (__name__, *(kind.__module__ for kind in used))
 
 
 @dataclass
@@ -271,7 +281,8 @@ def _train(place: Workplace, cell: Cell, title: str) -> None:
         other = checkpoint.weights_hash(final_state(cell.weights.cell))
         made.needs["weights"] = Need(cell.weights.cell.key, other)
     if accelerator.is_main_process and not (cell.folder / "last.pt").exists():
-        write_json(cell.folder / "sources.json", provenance.sources())  # of the code that the run begins with
+        # of the code that the run begins with
+        write_json(cell.folder / "sources.json", provenance.sources(place.modules))
     accelerator.wait_for_everyone()
     trainer = Trainer(engine, recipe, network, task.objectives, feeds, cell.folder, title, cell.key)
     final = trainer.run(functools.partial(_curve_point, place, task, cell, title))
@@ -385,8 +396,9 @@ def _record(
             final=checkpoint.weights_hash(final.state_dict()),
             source=digest(sources),
         ),
+        modules=list(place.modules),
         sources=sources,
-        sources_changed=provenance.changed(sources),
+        sources_changed=provenance.changed(sources, provenance.sources(place.modules)),
         measured=Measured(
             seconds=state.seconds + made.label_seconds,
             label_seconds=made.label_seconds,

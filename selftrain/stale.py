@@ -13,7 +13,7 @@ from selftrain.run import training_lock
 from selftrain.system.errors import UserError
 
 
-def stale_reasons(cell: Cell) -> list[str]:
+def stale_reasons(cell: Cell, modules: tuple[str, ...]) -> list[str]:
     """Why what lies in a cell's folder, finished or begun, is no work of today's code and of the cells that
     it needs.
     """
@@ -26,7 +26,7 @@ def stale_reasons(cell: Cell) -> list[str]:
         return reasons
     if (cell.folder / "last.pt").exists():
         begun = provenance.read_sources(cell.folder / "sources.json") or {}  # without that file: everything
-        other = provenance.changed(begun)
+        other = provenance.changed(begun, provenance.sources(modules))
         return [f"code changed since it began: {', '.join(other)}"] if other else []
     return []
 
@@ -40,12 +40,14 @@ def with_followers(cells: list[Cell], keys: set[str]) -> set[str]:
     return found
 
 
-def settle_stale(cells: list[Cell], choice: str, say: Callable[[str], None]) -> None:
+def settle_stale(
+    cells: list[Cell], modules: tuple[str, ...], choice: str, say: Callable[[str], None]
+) -> None:
     """List the stale cells and do as --stale says; on the main process alone.
 
     Raises UserError on `refuse`, and where a cell that would be run again is being trained.
     """
-    reasons = {cell.key: why for cell in cells if (why := stale_reasons(cell))}
+    reasons = {cell.key: why for cell in cells if (why := stale_reasons(cell, modules))}
     if not reasons:
         return
     lines = [f"{cell.folder}: {'; '.join(reasons[cell.key])}" for cell in cells if cell.key in reasons]
