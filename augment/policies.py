@@ -7,8 +7,9 @@
 | S3     | AutoAugment (detection, v0)   | horizontal flip | 0.5 to 2.0                 |
 | S4     | RandAugment (N 2, magnitude 10) | horizontal flip | 0.5 to 2.0               |
 
-Each is an `albumentations.Compose`. Sources: tensorflow/tpu `models/official/detection/utils/autoaugment_utils.py`
-(`policy_v0`, levels) and tensorflow/models `official/vision/ops/augment.py` (`RandAugment.build_for_detection`).
+Each is an `albumentations.Compose`. Sources: tensorflow/tpu
+`models/official/detection/utils/autoaugment_utils.py` (`policy_v0`, levels) and tensorflow/models
+`official/vision/ops/augment.py` (`RandAugment.build_for_detection`).
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from augment.ops import Cutout, Pixel
 from augment.sample import Sample
 
 POLICIES = ("S1", "S2", "S3", "S4")
+"""the names of the policies, weakest first"""
 
 SCALE_RANGE = {"S1": (0.8, 1.2), "S2": (0.8, 1.2), "S3": (0.5, 2.0), "S4": (0.5, 2.0)}
+"""the range of the scale jitter of each policy, as a share of the target's side"""
 
 # Five sub-policies, of which one is drawn: (operation, probability, level). The zeros are the published ones.
 AUTOAUGMENT_V0 = (
@@ -59,10 +62,10 @@ RANDAUGMENT = (
 
 
 def operation(name: str, p: float, level: float, *, translate: int, cutout: int) -> A.BasicTransform:
-    """The operation `name`, applied with probability `p`, at `level`.
+    """Build the operation `name`, applied with probability `p`, at `level`; ValueError for an unknown name.
 
-    Levels run to 10 in the papers and scale linearly beyond. `translate` (pixels) and `cutout` (half-size in pixels),
-    both for a long side of 640, are what level 10 means: AutoAugment and RandAugment differ in them.
+    Levels run to 10 in the papers and scale linearly beyond. `translate` (pixels) and `cutout` (half-size in
+    pixels), both for a long side of 640, are what level 10 means: AutoAugment and RandAugment differ in them.
     """
     part = level / 10
     match name:
@@ -100,7 +103,10 @@ def operation(name: str, p: float, level: float, *, translate: int, cutout: int)
 
 
 def autoaugment() -> A.OneOf:
-    """AutoAugment for detection, v0: one of five sub-policies, all alike likely (Zoph et al. 2019, 1906.11172)."""
+    """Build AutoAugment for detection, v0 (Zoph et al. 2019, arXiv 1906.11172).
+
+    It applies one of five sub-policies, all with the same probability.
+    """
     return A.OneOf(
         [
             A.Sequential([operation(*step, translate=250, cutout=100) for step in sub_policy], p=1)
@@ -111,27 +117,30 @@ def autoaugment() -> A.OneOf:
 
 
 def randaugment(magnitude: float) -> A.OneOf:
-    """One layer of RandAugment for detection: one of 17 operations, identity among them, always applied (1909.13719).
+    """Build one layer of RandAugment for detection (Cubuk et al. 2019, arXiv 1909.13719).
 
-    At magnitude 10 `Solarize` has threshold 256 and changes nothing: so in the official code.
+    It applies one of 17 operations, the identity among them, all with the same probability. At magnitude 10
+    `Solarize` has threshold 256 and changes nothing, as in the official code.
     """
     return A.OneOf([operation(name, 1.0, magnitude, translate=100, cutout=40) for name in RANDAUGMENT], p=1)
 
 
 class Policy:
-    """`policy(sample, seed)` gives an augmented sample, its image exactly (size, size, 3) uint8.
+    """An augmentation: `policy(sample, seed)` gives a sample whose image is exactly (size, size, 3) uint8.
 
-    A pure function: the same sample and seed give the same bytes in any process and any order, and the input is never
-    written to. Boxes are cut at the picture's border; what then has no area is dropped. `transform` is the
-    albumentations pipeline, to print or to take apart. One thread at a time may call one policy.
+    It is a pure function: the same sample and seed give the same bytes in any process and any order, and the
+    input is never written to. Boxes are cut at the picture's border; what then has no area is dropped.
+    `transform` is the albumentations pipeline, to print or to take apart. One thread at a time may call one
+    policy.
     """
 
     def __init__(self, name: str, operations: list[A.BasicTransform]):
         self.name = name
         self.transform = A.Compose(
             operations,
-            # Under 1/100 pixel counts as no width: at a limit of 0 albumentations keeps boxes of width 0, then raises.
-            # A flip leaves no box outside: where flip and crop are all, one look at the boxes, at the end, is enough.
+            # Under 1/100 pixel counts as no width: at a limit of 0 albumentations keeps boxes of width 0, and
+            # then raises. A flip leaves no box outside: where flip and crop are all, it is enough to look at
+            # the boxes once, at the end.
             bbox_params=A.BboxParams(
                 "pascal_voc",
                 label_fields=["classes", "ignore"],
@@ -143,9 +152,10 @@ class Policy:
         )
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
-        # Left alone, albumentations repeats one stream in all workers and epochs. Its `set_random_seed` is no remedy:
-        # it starts one equal stream in every operation, so that all coins of a pipeline fall alike and RandAugment
-        # draws one operation N times. One stream shared by all operations is what is meant.
+        """Return the augmented sample that belongs to this sample and this seed."""
+        # Left alone, albumentations repeats one stream in all workers and epochs. Its `set_random_seed` is no
+        # remedy: it starts one equal stream in every operation, so that all coins of a pipeline fall alike
+        # and RandAugment draws one operation N times. What is meant is one stream shared by all operations.
         seed = int(seed)
         self.transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         sample = sample.clipped()
@@ -174,11 +184,17 @@ def build_policy(
 ) -> Policy:
     """Build one of `POLICIES` for pictures of (size, size) pixels.
 
-    num_ops, magnitude   RandAugment's N and M, used by S4 only. The paper states M = 10 and no N; 2 is the official
-                         default for detection. M may go to 30, for ablations.
-    fill                 RGB of the padding: the backbone's mean pixel, so that it is 0 after normalisation
-    scale_range          the jitter's range; None means the policy's own
-    Raises ValueError for an unknown name or a value out of range.
+    Args:
+        name: "S1" to "S4".
+        size: side of the augmented pictures in pixels.
+        num_ops: RandAugment's N, used by S4 only. The paper states none; 2 is the official default for
+            detection.
+        magnitude: RandAugment's M, used by S4 only, in 0..30. The paper's is 10; more is for ablations.
+        fill: RGB of the padding, the backbone's mean pixel, so that it is 0 after normalisation.
+        scale_range: the range of the scale jitter; None means the policy's own.
+
+    Raises:
+        ValueError: the name is unknown or a value is out of range.
     """
     if name not in POLICIES:
         near = difflib.get_close_matches(str(name).upper(), POLICIES, cutoff=0.5) or POLICIES

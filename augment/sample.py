@@ -30,33 +30,23 @@ class Sample:
         self.boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         self.classes = np.asarray(self.classes, np.int64)
         self.ignore = np.asarray(self.ignore, bool)
-        if (
-            self.image.ndim != 3
-            or self.image.shape[2] != 3
-            or self.image.dtype != np.uint8
-            or not self.image.size
-        ):
-            raise ValueError(
-                f"image must be (H, W, 3) uint8 and not empty, got {self.image.shape} {self.image.dtype}"
-            )
+        image, mask = self.image, self.mask
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"image must be (H, W, 3) uint8 and not empty, got {image.shape} {image.dtype}")
         if not len(self.boxes) == len(self.classes) == len(self.ignore):
             raise ValueError(
                 f"{len(self.boxes)} boxes, {len(self.classes)} classes, {len(self.ignore)} ignore flags"
             )
-        if self.mask is not None and (
-            self.mask.shape[:2] != self.image.shape[:2] or self.mask.dtype != np.uint8
-        ):
-            raise ValueError(
-                f"mask must be {self.image.shape[:2]} uint8, got {self.mask.shape} {self.mask.dtype}"
-            )
+        if mask is not None and (mask.shape[:2] != image.shape[:2] or mask.dtype != np.uint8):
+            raise ValueError(f"mask must be {image.shape[:2]} uint8, got {mask.shape} {mask.dtype}")
 
     @classmethod
     def unlabelled(cls, image: np.ndarray) -> Sample:
-        """A picture (H, W, 3) uint8 without boxes or mask, such as one of the unlabelled pool."""
+        """Make a sample without boxes or mask of a picture (H, W, 3) uint8, as the unlabelled pool has."""
         return cls(image, np.zeros((0, 4)), np.zeros(0), np.zeros(0))
 
     def clipped(self, width: float | None = None, height: float | None = None) -> Sample:
-        """The same picture, its boxes cut at (width, height) pixels, by default the image's size.
+        """Return the same picture with its boxes cut at (width, height) pixels, by default the image's size.
 
         Boxes left without area are dropped, with their classes and flags: COCO train2017 itself holds two of
         zero height (annotations 918 and 2206849).

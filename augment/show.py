@@ -1,4 +1,7 @@
-"""Draw what the policies do: python -m augment.show PHOTO... --out sheet.png [--boxes instances.json] [--masks FOLDER]"""
+"""Draw what the policies do.
+
+python -m augment.show PHOTO... --out sheet.png [--boxes instances.json] [--masks FOLDER]
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,11 @@ from PIL import Image
 from augment import POLICIES, Sample, build_policy, fit
 from augment.geometry import VOID
 
-WHITE, GREY = (255, 255, 255), (150, 150, 150)
-GAP, MARGIN = 6, 90  # pixels between pictures, and left of them for the rows' names
+WHITE, GREY, BLACK = (255, 255, 255), (150, 150, 150), (0, 0, 0)
+GAP = 6
+"""pixels between two pictures"""
+MARGIN = 90
+"""pixels at the left, for the names of the rows"""
 
 
 def sheet(
@@ -27,37 +33,24 @@ def sheet(
     draws: int = 3,
     names: Mapping[int, str] | None = None,
 ) -> np.ndarray:
-    """Contact sheet, (H, W, 3) uint8 RGB: a row for the originals and one for each policy, `draws` columns a sample.
+    """Draw the contact sheet, (H, W, 3) uint8 RGB: a row for the originals and one for each policy.
 
-    `names` gives the words for class numbers. Boxes to be ignored are grey, class maps are laid over the picture.
-    Column c uses the seed `seed` + c in every row.
+    A sample has `draws` columns. `names` gives the words for class numbers. Boxes to be ignored are grey,
+    class maps are laid over the picture. Column c uses the seed `seed` + c in every row.
     """
-    rows = [
-        (
-            "original",
-            [picture for sample in samples for picture in [fit(sample, size)[0], *[None] * (draws - 1)]],
-        )
-    ]
+    originals = [picture for sample in samples for picture in [fit(sample, size)[0], *[None] * (draws - 1)]]
+    columns = [sample for sample in samples for _ in range(draws)]
+    rows = [("original", originals)]
     for name in POLICIES:
         policy = build_policy(name, size)
-        rows.append(
-            (
-                name,
-                [
-                    policy(sample, seed + draws * s + d)
-                    for s, sample in enumerate(samples)
-                    for d in range(draws)
-                ],
-            )
-        )
+        rows.append((name, [policy(sample, seed + c) for c, sample in enumerate(columns)]))
 
     step = size + GAP
     page = np.full((step * len(rows) + GAP, MARGIN + step * len(rows[0][1]) + GAP, 3), 255, np.uint8)
     for r, (name, pictures) in enumerate(rows):
         top = GAP + r * step
-        cv2.putText(
-            page, name, (GAP, top + size // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        origin = GAP, top + size // 2
+        cv2.putText(page, name, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.55, BLACK, 1, cv2.LINE_AA)
         for c, picture in enumerate(pictures):
             if picture is not None:
                 left = MARGIN + c * step
@@ -66,7 +59,7 @@ def sheet(
 
 
 def draw(sample: Sample, names: Mapping[int, str] | None = None) -> np.ndarray:
-    """The picture (H, W, 3) with its class map and its boxes, each with the name or number of its class."""
+    """Return the picture (H, W, 3) with its class map and boxes, each named or numbered by its class."""
     page = sample.image.copy()
     if sample.mask is not None:
         labelled = sample.mask > 0
@@ -90,12 +83,12 @@ def draw(sample: Sample, names: Mapping[int, str] | None = None) -> np.ndarray:
 
 
 def _colour(number: int) -> tuple[int, int, int]:
-    """A colour of its own for each class: steps of the golden ratio round the colour circle."""
+    """Give each class a colour of its own, in steps of the golden ratio round the colour circle."""
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(number * 0.618 % 1, 0.9, 0.75))
 
 
 def read_photo(path: Path) -> Sample:
-    """Read a photo without labels; raises ValueError, naming it, if it is missing or no picture."""
+    """Read a photo without labels; raise ValueError, naming it, if it is missing or no picture."""
     if not path.is_file():
         raise ValueError(f"no such photo: {path}")
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
@@ -105,7 +98,10 @@ def read_photo(path: Path) -> Sample:
 
 
 def read_boxes(path: Path) -> tuple[dict[str, list[dict]], dict[int, str]]:
-    """COCO json: its annotations by file name, and the names of its classes by number."""
+    """Read a COCO json: its annotations by file name, and the names of its classes by number.
+
+    Raises ValueError if the file is missing.
+    """
     if not path.is_file():
         raise ValueError(f"no such file of boxes: {path}")
     coco = json.loads(path.read_text())
@@ -117,7 +113,7 @@ def read_boxes(path: Path) -> tuple[dict[str, list[dict]], dict[int, str]]:
 
 
 def with_boxes(sample: Sample, annotations: list[dict]) -> Sample:
-    """The sample with the boxes of its COCO annotations, whose `bbox` is x, y, width, height."""
+    """Return the sample with the boxes of its COCO annotations, given as x, y, width, height in pixels."""
     boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return replace(
@@ -129,7 +125,12 @@ def with_boxes(sample: Sample, annotations: list[dict]) -> Sample:
 
 
 def with_mask(sample: Sample, folder: Path, photo: Path) -> Sample:
-    """The sample with the index PNG of its photo: FOLDER/STEM.png as VOC has it, or FOLDER/PHOTO.png as pseudo-masks are named."""
+    """Return the sample with the index PNG of its photo as its class map.
+
+    The file is FOLDER/STEM.png, as VOC has it, or FOLDER/PHOTO.png, as pseudo-masks are named. Raises
+    ValueError, naming it, if it is missing, holds colours in place of class indices, or is of another size
+    than the photo.
+    """
     files = [folder / f"{photo.stem}.png", folder / f"{photo.name}.png"]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
@@ -140,50 +141,46 @@ def with_mask(sample: Sample, folder: Path, photo: Path) -> Sample:
         mask = np.array(picture, np.uint8)
     if mask.shape != sample.image.shape[:2]:
         raise ValueError(
-            f"{file}: {mask.shape[1]}x{mask.shape[0]} pixels, its photo is {sample.image.shape[1]}x{sample.image.shape[0]}"
+            f"{file}: {mask.shape[1]}x{mask.shape[0]} pixels, "
+            f"its photo is {sample.image.shape[1]}x{sample.image.shape[0]}"
         )
     return replace(sample, mask=mask)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    result = argparse.ArgumentParser(
         prog="python -m augment.show",
-        description="Draw a contact sheet of the policies Augment-S1 to S4: the originals in the first row, below them "
-        "one row for each policy, with several draws of each photo side by side.",
+        description="Draw a contact sheet of the policies Augment-S1 to S4: the originals in the first row, "
+        "below them one row for each policy, with several draws of each photo side by side.",
     )
-    parser.add_argument(
-        "photos", nargs="+", type=Path, metavar="PHOTO", help="photos to augment (JPEG, PNG, ...)"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="picture to write, such as sheet.png")
-    parser.add_argument(
-        "--boxes", type=Path, help="COCO json with the photos' boxes, found by the photos' file names"
-    )
-    parser.add_argument(
-        "--masks", type=Path, help="folder of the photos' class maps (index PNGs), laid over them"
-    )
-    parser.add_argument(
-        "--size", type=int, default=320, help="side of each drawn picture in pixels (default 320)"
-    )
-    parser.add_argument(
-        "--draws", type=int, default=3, help="draws of each policy for each photo (default 3)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the first column, the next has one more (default 0)"
-    )
-    args = parser.parse_args(argv)
+    option = result.add_argument
+    option("photos", nargs="+", type=Path, metavar="PHOTO", help="photos to augment (JPEG, PNG, ...)")
+    option("--out", type=Path, required=True, help="picture to write, such as sheet.png")
+    option("--boxes", type=Path, help="COCO json with the photos' boxes, found by the photos' file names")
+    option("--masks", type=Path, help="folder of the photos' class maps (index PNGs), laid over them")
+    option("--size", type=int, default=320, help="side of each drawn picture in pixels (default 320)")
+    option("--draws", type=int, default=3, help="draws of each policy for each photo (default 3)")
+    option("--seed", type=int, default=0, help="seed of the first column, the next has one more (default 0)")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the contact sheet that the command line asks for; exit with status 2 if an argument is wrong."""
+    command = parser()
+    args = command.parse_args(argv)
     if min(args.size, args.draws) < 1 or args.seed < 0:
-        parser.error("--size and --draws must be at least 1, --seed at least 0")
+        command.error("--size and --draws must be at least 1, --seed at least 0")
     if args.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        parser.error(f"--out must end in .png, .jpg or .webp: {args.out}")
+        command.error(f"--out must end in .png, .jpg or .webp: {args.out}")
     try:
         samples = [read_photo(path) for path in args.photos]
         annotations, names = read_boxes(args.boxes) if args.boxes else ({}, None)
         if args.masks:
-            samples = [
-                with_mask(sample, args.masks, path) for sample, path in zip(samples, args.photos, strict=True)
-            ]
+            pairs = zip(samples, args.photos, strict=True)
+            samples = [with_mask(sample, args.masks, path) for sample, path in pairs]
     except ValueError as error:
-        parser.error(str(error))
+        command.error(str(error))
     samples = [
         with_boxes(sample, annotations.get(path.name, []))
         for sample, path in zip(samples, args.photos, strict=True)

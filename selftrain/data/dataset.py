@@ -1,4 +1,4 @@
-"""What every labelled data set is, whatever its labels: photos with names, ids and class names, counted, narrowed, told apart by a hash."""
+"""What every labelled data set is, whatever its labels: photos with names, ids, class names and a hash."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -15,14 +15,20 @@ from selftrain.system.errors import UserError
 class Labelled(ABC):
     """N photos with labels. Subclasses are frozen dataclasses that have these fields and add their labels.
 
-    Arrays become read-only views: workers share their pages, and writing would change the data set for one of them only.
+    Their arrays become read-only views: workers share their pages, and writing would change the data set for
+    one of them only.
     """
 
-    folder: Path  # of the photos
-    names: np.ndarray  # (N,) bytes: utf-8 paths below folder
-    image_ids: np.ndarray  # (N,) int64, or str where photos are known by their names
-    class_names: tuple[str, ...]  # K names
-    hash: str  # 16 hex digits, of photos' ids and labels
+    folder: Path
+    """folder of the photos"""
+    names: np.ndarray
+    """(N,) bytes: utf-8 paths below folder"""
+    image_ids: np.ndarray
+    """(N,) int64, or str where photos are known by their names"""
+    class_names: tuple[str, ...]
+    """K names"""
+    hash: str
+    """16 hex digits, of the photos' ids and labels"""
 
     def __post_init__(self):
         for name, value in list(vars(self).items()):
@@ -35,35 +41,48 @@ class Labelled(ABC):
         return len(self.image_ids)
 
     def path(self, i: int) -> Path:
-        """The photo of position i."""
+        """Return the file of the photo at position i."""
         return self.folder / self.names[i].decode()
 
     @abstractmethod
     def sample(self, i: int) -> Sample:
-        """Photo i decoded, with its labels. UserError if a file is missing or damaged, or photo and labels are of different sizes."""
+        """Decode photo i and return it with its labels.
+
+        Raises:
+            UserError: a file is missing or damaged, or photo and labels are of different sizes.
+        """
 
     @abstractmethod
     def take(self, positions: np.ndarray) -> Self:
-        """The photos at these positions (n,) int, in the order given."""
+        """Return the data set of the photos at these positions (n,) int, in the order given."""
 
     @property
     @abstractmethod
     def class_counts(self) -> np.ndarray:
-        """(K,) int64: how much there is of each class, in the unit of the labels; 0 where a class cannot be learnt from these photos."""
+        """(K,) int64: how much there is of each class, in boxes or pixels, as the labels are.
+
+        It is 0 where a class cannot be learnt from these photos.
+        """
 
     def subset(self, image_ids: Sequence | np.ndarray) -> Self:
-        """The images with these ids, in this data set's order. UserError for an id it does not have, or for no id."""
+        """Return the data set of the images with these ids, in this data set's order.
+
+        Raises:
+            UserError: an id is not in this data set, or none is given.
+        """
         try:
             wanted = np.unique(np.asarray(image_ids, str if self.image_ids.dtype.kind == "U" else np.int64))
         except (ValueError, OverflowError):
             raise UserError(
-                f"{self.folder}: the ids wanted are not of the kind of this data set's (such as {self.image_ids[0]}). "
+                f"{self.folder}: the ids wanted are not of the kind of this data set's "
+                f"(such as {self.image_ids[0]}). "
                 "The list of ids was made for other data; make it anew for this data set."
             ) from None
         unknown = wanted[~np.isin(wanted, self.image_ids)]
         if len(unknown):
             raise UserError(
-                f"{self.folder}: the data set has no image with id {unknown[0]} ({len(unknown)} of {len(wanted)} ids are unknown). "
+                f"{self.folder}: the data set has no image with id {unknown[0]} "
+                f"({len(unknown)} of {len(wanted)} ids are unknown). "
                 "The list of ids was made for other data; make it anew for this data set."
             )
         if not len(wanted):
@@ -73,27 +92,27 @@ class Labelled(ABC):
         return self.take(np.flatnonzero(np.isin(self.image_ids, wanted)))
 
     def hash_of(self, positions: np.ndarray) -> str:
-        """The hash of what `take` gives for these positions: of this data set's hash and the chosen ids."""
-        return hashlib.blake2b(
-            self.hash.encode() + id_bytes(self.image_ids[positions]), digest_size=8
-        ).hexdigest()
+        """Return the hash of what `take` gives for these positions, made of this hash and the chosen ids."""
+        made_from = self.hash.encode() + id_bytes(self.image_ids[positions])
+        return hashlib.blake2b(made_from, digest_size=8).hexdigest()
 
 
 def id_bytes(image_ids: np.ndarray) -> bytes:
-    """Image ids (n,), int or str, as the bytes that hashes are made of: the same on every machine."""
-    return (
-        "\n".join(image_ids.tolist()).encode()
-        if image_ids.dtype.kind == "U"
-        else image_ids.astype("<i8").tobytes()
-    )
+    """Return image ids (n,), int or str, as the bytes that hashes are made of: the same on every machine."""
+    if image_ids.dtype.kind == "U":
+        return "\n".join(image_ids.tolist()).encode()
+    return image_ids.astype("<i8").tobytes()
 
 
-def class_difference(path: Path, found: tuple[str, ...], wanted: tuple[str, ...]) -> str:
-    """The message for labels at `path` whose class names are not those wanted."""
-    missing, extra = [c for c in wanted if c not in found], [c for c in found if c not in wanted]
+def class_difference(path: Path, present: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    """Return the message for labels at `path` whose class names are not those wanted."""
+    missing, extra = [c for c in wanted if c not in present], [c for c in present if c not in wanted]
     if missing or extra:
         detail = f"missing: {', '.join(missing) or 'none'}; not expected: {', '.join(extra) or 'none'}"
     else:
-        at = next(i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
-        detail = f"same names in another order: class {at} is {found[at]!r}, expected {wanted[at]!r}"
-    return f"{path}: its {len(found)} classes are not the {len(wanted)} expected ones ({detail}). Use labels with the same categories."
+        at = next(i for i, (a, b) in enumerate(zip(present, wanted, strict=True)) if a != b)
+        detail = f"same names in another order: class {at} is {present[at]!r}, expected {wanted[at]!r}"
+    return (
+        f"{path}: its {len(present)} classes are not the {len(wanted)} expected ones ({detail}). "
+        "Use labels with the same categories."
+    )

@@ -1,4 +1,8 @@
-"""Which images count as labelled: nested by construction, published as lists of image ids with a hash."""
+"""Which images count as labelled, where only a fraction of the labels is used.
+
+The lists of a seed are nested by construction: a smaller fraction is part of every larger one. They are
+published as files of image ids with a hash.
+"""
 
 import hashlib
 import json
@@ -19,18 +23,24 @@ from selftrain.system.seeds import derive
 class Fraction:
     """A list of labelled images as it stands in its file."""
 
-    ids: np.ndarray  # (n,) int64 or str image ids, ascending
+    ids: np.ndarray
+    """(n,) int64 or str image ids, ascending"""
     fraction: float
+    """share of the data set's images, above 0 and at most 1"""
     seed: int
+    """which of the lists of this fraction it is"""
     dataset_hash: str
-    hash: str  # 16 hex digits, of all of the above
+    """hash of the data set that the images are from"""
+    hash: str
+    """16 hex digits, of all of the above"""
 
 
 def fraction_ids(dataset: Labelled, fraction: float, seed: int) -> np.ndarray:
-    """The ids (n,), ascending and of the data set's type, of round(fraction x N) images.
+    """Choose round(fraction x N) images and return their ids (n,), ascending and of the data set's type.
 
-    Every image has one place in line per seed, drawn from (seed, image id) alone: a smaller fraction is part of every larger one,
-    and the order of the file does not matter. N counts the images without annotation too, as they belong to the data set.
+    Every image has one place in line per seed, drawn from (seed, image id) alone: a smaller fraction is part
+    of every larger one, and the order of the file does not matter. N counts the images without annotation
+    too, as they belong to the data set.
 
     Raises:
         UserError: the fraction is not in (0, 1], or so small that no image is left.
@@ -40,17 +50,19 @@ def fraction_ids(dataset: Labelled, fraction: float, seed: int) -> np.ndarray:
     count = round(fraction * len(dataset))
     if count == 0:
         raise UserError(
-            f"--fraction {fraction}: no image is left of the {len(dataset)} in {dataset.folder}. Use a larger fraction."
+            f"--fraction {fraction}: no image is left of the {len(dataset)} in {dataset.folder}. "
+            "Use a larger fraction."
         )
-    place = np.array(
-        [derive("fraction", seed, image_id) for image_id in dataset.image_ids.tolist()], np.int64
-    )
-    order = np.lexsort((dataset.image_ids, place))
+    places = np.array([derive("fraction", seed, i) for i in dataset.image_ids.tolist()], np.int64)
+    order = np.lexsort((dataset.image_ids, places))
     return np.sort(dataset.image_ids[order[:count]])
 
 
 def missing_classes(dataset: Labelled, ids: np.ndarray) -> list[str]:
-    """Names of the classes of which these images have no box (crowds not counted) or no pixel: they cannot be learnt from them."""
+    """Return the names of the classes that cannot be learnt from the images with these ids.
+
+    Of such a class they have no box (crowds not counted), or no pixel.
+    """
     counts = dataset.subset(ids).class_counts
     return [name for name, count in zip(dataset.class_names, counts, strict=True) if count == 0]
 
@@ -58,7 +70,7 @@ def missing_classes(dataset: Labelled, ids: np.ndarray) -> list[str]:
 def write_fraction(
     path: str | Path, ids: np.ndarray, dataset_hash: str, fraction: float, seed: int
 ) -> Fraction:
-    """Write the list with what it was made from and a hash over all of it."""
+    """Write the list of ids with what it was made from and a hash over all of it, and return it."""
     ids = np.asarray(ids)
     ids = np.unique(ids if ids.dtype.kind == "U" else ids.astype(np.int64))
     digest = _hash(ids, dataset_hash, fraction, seed)
@@ -75,15 +87,19 @@ def write_fraction(
 
 
 def read_fraction(path: str | Path) -> Fraction:
-    """Read a list that `write_fraction` wrote. UserError if it is missing, not such a list, or was edited."""
+    """Read a list that `write_fraction` wrote.
+
+    Raises:
+        UserError: the file is missing, not such a list, or was edited.
+    """
     data = read_bytes(path)
     try:
         content = json.loads(data)
-        listed = content["image_ids"]
-        if not isinstance(listed, list):
+        image_ids = content["image_ids"]
+        if not isinstance(image_ids, list):
             raise TypeError("image_ids is no list")
-        named = bool(listed) and all(isinstance(image_id, str) for image_id in listed)
-        ids = np.array(listed, str if named else np.int64)
+        are_names = bool(image_ids) and all(isinstance(image_id, str) for image_id in image_ids)
+        ids = np.array(image_ids, str if are_names else np.int64)
         result = Fraction(
             ids,
             float(content["fraction"]),
@@ -98,16 +114,17 @@ def read_fraction(path: str | Path) -> Fraction:
         ) from None
     if count != len(ids) or result.hash != _hash(ids, result.dataset_hash, result.fraction, result.seed):
         raise UserError(
-            f"{path}: the list was edited: its hash does not fit its {len(ids)} ids. Restore the original, or write a new list."
+            f"{path}: the list was edited: its hash does not fit its {len(ids)} ids. "
+            "Restore the original, or write a new list."
         )
     return result
 
 
 def import_unbiased_teacher(path: str | Path, dataset: CocoDataset, percent: float, fold: int) -> np.ndarray:
-    """The image ids (n,) int64, ascending, of one fold of Unbiased Teacher's COCO_supervision.txt.
+    """Return the image ids (n,) int64, ascending, of one fold of Unbiased Teacher's COCO_supervision.txt.
 
-    That file, {percent: {fold: [positions]}}, counts positions in the list detectron2 makes of train2017: images by ascending id,
-    without those that have no annotation or only crowds.
+    That file, {percent: {fold: [positions]}}, counts positions in the list detectron2 makes of train2017:
+    images by ascending id, without those that have no annotation or only crowds.
 
     Raises:
         UserError: the file has no such percent or fold, or was made for other images.
@@ -117,26 +134,25 @@ def import_unbiased_teacher(path: str | Path, dataset: CocoDataset, percent: flo
         folds = {float(key): value for key, value in json.loads(data).items()}
     except (ValueError, AttributeError) as err:
         raise UserError(
-            f"{path}: not Unbiased Teacher's COCO_supervision.txt ({err}). Download dataseed/COCO_supervision.txt."
+            f"{path}: not Unbiased Teacher's COCO_supervision.txt ({err}). "
+            "Download dataseed/COCO_supervision.txt."
         ) from None
     if float(percent) not in folds:
-        raise UserError(
-            f"{path}: has no {percent} %. Choose one of {', '.join(f'{p:g}' for p in sorted(folds))}."
-        )
-    if str(fold) not in folds[float(percent)]:
-        raise UserError(
-            f"{path}: has no fold {fold} for {percent} %. Choose one of {', '.join(folds[float(percent)])}."
-        )
-    positions = np.array(folds[float(percent)][str(fold)], np.int64)
+        there = ", ".join(f"{p:g}" for p in sorted(folds))
+        raise UserError(f"{path}: has no {percent} %. Choose one of {there}.")
+    of_percent = folds[float(percent)]
+    if str(fold) not in of_percent:
+        raise UserError(f"{path}: has no fold {fold} for {percent} %. Choose one of {', '.join(of_percent)}.")
+    positions = np.array(of_percent[str(fold)], np.int64)
     listed = np.sort(dataset.image_ids[dataset.listed > 0])
-    # The original makes the same check of the count; without it a shifted list would pass for the published split.
+    # The original checks the count too; without this a shifted list would pass for the published split.
     expected = int(percent / 100 * len(listed))
-    if len(positions) != expected or (
-        len(positions) and not 0 <= positions.min() <= positions.max() < len(listed)
-    ):
+    outside = len(positions) and not 0 <= positions.min() <= positions.max() < len(listed)
+    if len(positions) != expected or outside:
         raise UserError(
-            f"{path}: its {percent} % are {len(positions)} of other images than the {len(listed)} with objects here "
-            f"(expected {expected} positions below {len(listed)}). Use it with COCO's instances_train2017.json."
+            f"{path}: its {percent} % are {len(positions)} of other images "
+            f"than the {len(listed)} with objects here (expected {expected} positions below {len(listed)}). "
+            "Use it with COCO's instances_train2017.json."
         )
     return np.sort(listed[positions])
 

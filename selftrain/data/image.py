@@ -1,7 +1,7 @@
 """One picture file to one array, whatever kind of picture it is, or a refusal that names the file.
 
-OpenCV decodes JPEG, PNG and BMP, about twice as fast as Pillow. Pillow decodes the rest (WebP, TIFF), because OpenCV 4 ignores the
-orientation of a WebP and OpenCV 4 and 5 multiply the colours of a TIFF by its alpha.
+OpenCV decodes JPEG, PNG and BMP, about twice as fast as Pillow. Pillow decodes the rest (WebP, TIFF), because
+OpenCV 4 ignores the orientation of a WebP and OpenCV 4 and 5 multiply the colours of a TIFF by its alpha.
 """
 
 import io
@@ -14,9 +14,8 @@ from PIL import Image, ImageOps
 from selftrain.system.errors import UserError
 
 # Every failed decode becomes a UserError that names the file; OpenCV's own lines name none and would bury it.
-(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(
-    0
-)  # OpenCV 4 and 5 keep it in different places
+# OpenCV 4 and 5 keep the function in different places.
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 _BY_OPENCV = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -29,7 +28,8 @@ _CURE = (
 def read_image(path: str | Path) -> np.ndarray:
     """Decode a file to (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Grey is repeated over the three channels, alpha is dropped (not blended), CMYK and palettes become RGB, 16 bits become the upper 8.
+    Grey is repeated over the three channels, alpha is dropped (not blended), CMYK and palettes become RGB,
+    and of 16 bits the upper 8 are kept.
 
     Raises:
         UserError: the file is missing, unreadable, truncated, or no picture.
@@ -38,7 +38,11 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_bytes(path: str | Path, cure: str = "Correct the path, or download the file again.") -> bytes:
-    """The file's bytes; UserError naming the file (and `cure`, if it is missing) if it cannot be read."""
+    """Return the bytes of a file.
+
+    Raises:
+        UserError: the file cannot be read; the message names it and, if it is missing, says `cure`.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -50,7 +54,11 @@ def read_bytes(path: str | Path, cure: str = "Correct the path, or download the 
 
 
 def decode_image(data: bytes, path: str | Path) -> np.ndarray:
-    """`read_image` for bytes at hand; `path` only names the file in the message."""
+    """Do what `read_image` does for bytes at hand; `path` only names the file in the message.
+
+    Raises:
+        UserError: the bytes are none, truncated, or no picture.
+    """
     if not data:
         raise UserError(f"{path}: the file is empty. {_CURE}")
     try:
@@ -63,33 +71,38 @@ def decode_image(data: bytes, path: str | Path) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) as `read_image` would return it, from the header alone: a truncated file may pass."""
+    """Return (width, height) as `read_image` would, but from the header alone: a truncated file may pass.
+
+    Raises:
+        UserError: the file is missing or its header cannot be read.
+    """
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            if (
-                picture.format == "TIFF"
-            ):  # Pillow turns the size of a TIFF already here, and of no other format
+            # Pillow turns the size of a TIFF already here, and of no other format.
+            if picture.format == "TIFF":
                 width, height = picture.tag_v2[256], picture.tag_v2[257]
-            lying = picture.getexif().get(_ORIENTATION, 1) >= 5
+            lies_on_its_side = picture.getexif().get(_ORIENTATION, 1) >= 5
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. {_CURE}") from None
     except Exception as err:
         raise UserError(f"{path}: cannot be read as a picture ({err}). {_CURE}") from None
-    return (height, width) if lying else (width, height)
+    return (height, width) if lies_on_its_side else (width, height)
 
 
 def _decode_opencv(data: bytes) -> np.ndarray | None:
+    """Decode a JPEG, PNG or BMP to (H, W, 3) uint8 RGB; None if it is truncated or damaged."""
     if data.startswith(b"\xff\xd8") and not (data.endswith(b"\xff\xd9") or _jpeg_ends(data)):
         return None
-    # Applies EXIF orientation, drops alpha, keeps the upper 8 of 16 bits. Returns None for a truncated file.
+    # OpenCV applies the EXIF orientation, drops alpha, keeps the upper 8 of 16 bits.
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Whether an end-of-image mark follows the picture's data.
+    """Say whether an end-of-image mark follows the picture's data in a JPEG.
 
-    An interrupted download whose space was reserved is padded with zeros, which decode as flat grey without any error.
+    An interrupted download whose space was reserved is padded with zeros, which decode as flat grey without
+    any error.
     """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -102,6 +115,7 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _decode_pillow(data: bytes) -> np.ndarray:
+    """Decode a picture of any other format to (H, W, 3) uint8 RGB; Pillow's errors pass through."""
     with Image.open(io.BytesIO(data)) as picture:
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I;16"):  # Pillow's own conversion clips at 255

@@ -15,72 +15,78 @@ from selftrain.data.image import read_image
 from selftrain.system.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""the endings of a picture's file name, in lower case"""
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
     """N unlabelled images."""
 
-    folder: Path  # the common parent
-    names: np.ndarray  # (N,) bytes: utf-8 paths below folder
-    sizes: np.ndarray  # (N,) int64 bytes of each file
-    hash: str  # 16 hex digits, of the names and file sizes
-    hidden: Labelled | None = (
-        None  # the same images in the same order with labels, only to measure pseudo-labels by
-    )
+    folder: Path
+    """the common parent of the images"""
+    names: np.ndarray
+    """(N,) bytes: utf-8 paths below folder"""
+    sizes: np.ndarray
+    """(N,) int64: bytes of each file"""
+    hash: str
+    """16 hex digits, of the names and file sizes"""
+    hidden: Labelled | None = None
+    """the same images in the same order with labels, only to measure pseudo-labels by"""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, i: int) -> Path:
-        """The image file of position i."""
+        """Return the image file at position i."""
         return self.folder / self.names[i].decode()
 
     def sample(self, i: int) -> Sample:
-        """Image i decoded, without labels. UserError if the file is missing or damaged."""
+        """Decode image i, without labels; a file that is missing or damaged is a UserError."""
         return Sample.unlabelled(read_image(self.path(i)))
 
 
 def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
-    """All pictures below these folders, each real file once, sorted by path.
+    """Make a pool of all pictures below these folders, each real file once, sorted by path.
 
-    Of a single folder F, labels in the file ../annotations/instances_F.json are attached as `hidden` if they know every image;
-    not with `labels=False`.
+    Of a single folder F, labels in the file ../annotations/instances_F.json are attached as `hidden` if they
+    know every image; with `labels=False` they are not.
 
     Raises:
-        UserError: a folder is missing or cannot be read, there is no picture, a name is not UTF-8, or the labels beside the folder
-            are broken.
+        UserError: a folder is missing or cannot be read, there is no picture, a name is not UTF-8, or the
+            labels beside the folder are broken.
     """
     roots = [Path(os.path.abspath(folder)) for folder in folders]
     if not roots:
         raise UserError("a pool needs at least one folder of pictures; name one with --unlabeled.")
     common = Path(os.path.commonpath(roots))
-    found: dict[str, tuple[str, int]] = {}
+    by_real_path: dict[str, tuple[str, int]] = {}
     for root in roots:
         prefix = root.relative_to(common).as_posix()
         for name, real, size in list_images(root):
-            found.setdefault(real, (name if prefix == "." else f"{prefix}/{name}", size))
-    if not found:
+            by_real_path.setdefault(real, (name if prefix == "." else f"{prefix}/{name}", size))
+    if not by_real_path:
         raise UserError(
-            f"{', '.join(map(str, roots))}: no picture in the pool. Give a folder with files ending in {' '.join(IMAGE_SUFFIXES)}."
+            f"{', '.join(map(str, roots))}: no picture in the pool. "
+            f"Give a folder with files ending in {' '.join(IMAGE_SUFFIXES)}."
         )
-    images = sorted((_encoded(name, common), size) for name, size in found.values())
+    images = sorted((_encoded(name, common), size) for name, size in by_real_path.values())
     pool = _pool(common, [name for name, _ in images], [size for _, size in images])
     return _with_labels(pool) if labels and len(roots) == 1 else pool
 
 
 def _encoded(name: str, folder: Path) -> bytes:
-    """The name in UTF-8. UserError for one that is not: label files, which are json, could not hold it."""
+    """Return the name in UTF-8, or raise a UserError: label files, which are json, could not hold another."""
     try:
         return name.encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, as from an old archive. Rename the file."
+            f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, as from an old archive. "
+            "Rename the file."
         ) from None
 
 
 def rest_pool(dataset: Labelled, image_ids_used: np.ndarray) -> Pool:
-    """The images of `dataset` that are not in use as labelled ones; their labels are `hidden`.
+    """Make a pool of the images of `dataset` that are not used as labelled ones; their labels are `hidden`.
 
     Raises:
         UserError: no image is left, or a file is missing.
@@ -95,7 +101,11 @@ def rest_pool(dataset: Labelled, image_ids_used: np.ndarray) -> Pool:
 
 
 def listed_pool(dataset: Labelled) -> Pool:
-    """Every image of `dataset`, in its order; its labels are `hidden`. UserError if a file is missing."""
+    """Make a pool of every image of `dataset`, in its order; their labels are `hidden`.
+
+    Raises:
+        UserError: a file is missing.
+    """
     sizes = []
     for i in range(len(dataset)):
         try:
@@ -108,14 +118,15 @@ def listed_pool(dataset: Labelled) -> Pool:
 
 
 def list_images(root: str | Path) -> list[tuple[str, str, int]]:
-    """All pictures below `root` by suffix: (path below root with forward slashes, real path, bytes), sorted by path.
+    """List all pictures below `root`, known by their suffix, sorted by path.
 
-    Hidden files and folders (a leading dot) are skipped; linked folders are followed, each real folder once.
+    Each is a tuple of its path below root with forward slashes, its real path, and its size in bytes. Hidden
+    files and folders (a leading dot) are skipped; linked folders are followed, each real folder once.
 
     Raises:
         UserError: a folder is missing or cannot be read.
     """
-    found, visited, todo = [], set(), [("", str(root))]
+    pictures, visited, todo = [], set(), [("", str(root))]
     while todo:
         prefix, folder = todo.pop()
         real = os.path.realpath(folder)
@@ -133,17 +144,17 @@ def list_images(root: str | Path) -> list[tuple[str, str, int]]:
                         # Asking the system for the real path of every file is slow; only a link can differ.
                         path = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
                         # A link to nothing is kept, so that reading or checking names it.
-                        found.append(
-                            (prefix + entry.name, path, entry.stat().st_size if entry.is_file() else 0)
-                        )
+                        size = entry.stat().st_size if entry.is_file() else 0
+                        pictures.append((prefix + entry.name, path, size))
         except OSError as err:
             raise UserError(
                 f"{folder}: the folder cannot be read ({err.strerror}). Correct the path or its permissions."
             ) from None
-    return sorted(found)
+    return sorted(pictures)
 
 
 def _pool(folder: Path, names: list[bytes], sizes: list[int], hidden: Labelled | None = None) -> Pool:
+    """Make a pool of these names and file sizes (bytes), with their hash."""
     digest = hashlib.blake2b(digest_size=8)
     for name, size in zip(names, sizes, strict=True):
         digest.update(b"%s\0%d\n" % (name, size))
@@ -151,6 +162,7 @@ def _pool(folder: Path, names: list[bytes], sizes: list[int], hidden: Labelled |
 
 
 def _with_labels(pool: Pool) -> Pool:
+    """Attach the labels of the json beside the folder, if there is one that knows every image."""
     path = pool.folder.parent / "annotations" / f"instances_{pool.folder.name}.json"
     if not path.is_file():
         return pool

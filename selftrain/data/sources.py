@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from selftrain.data.coco import read_coco
+from selftrain.data.coco import find_layout, read_coco
 from selftrain.data.dataset import Labelled
 from selftrain.data.fractions import import_unbiased_teacher
-from selftrain.data.layout import find_layout
 from selftrain.data.pool import Pool, listed_pool, read_pool, rest_pool
 from selftrain.data.voc import find_voc, has_labels, import_ids, read_voc
 from selftrain.system.errors import UserError

@@ -1,4 +1,4 @@
-"""The policies as a whole: the published tables, sound statistics, randomness that is a function of the seed."""
+"""The policies as a whole: the published tables, sound statistics, randomness out of the seed alone."""
 
 import hashlib
 import random
@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from augment import POLICIES, Sample, build_policy, fit, policies, show
-from tests.augment.test_augment import extent, photo, same, street
+from tests.augment.makers import extent, photo, same, street
 
 # ---- tables and statistics
 
@@ -112,7 +113,7 @@ def test_sub_policies_are_drawn_alike_often(choices):
 
 
 def test_randaugment_draws_its_operations_independently(choices):
-    """All 17 x 17 ordered pairs, alike often: with `set_random_seed` both layers would always draw the same."""
+    """All 17 x 17 ordered pairs, alike often: `set_random_seed` would make both layers draw the same."""
     policy, sample = build_policy("S4", 8), Sample.unlabelled(photo(8, 8))
     for seed in range(2500):
         policy(sample, seed)
@@ -187,8 +188,7 @@ def test_order_and_history_do_not_matter():
 @pytest.mark.parametrize("name", ["S1", "S4"])
 def test_loader_workers_draw_what_one_process_draws(name):
     """Left alone, albumentations 2.0.8 gives every worker the same stream and repeats it each epoch."""
-    data = pytest.importorskip("torch.utils.data")
-    loader = data.DataLoader(Draws(name), batch_size=None, num_workers=2)
+    loader = DataLoader(Draws(name), batch_size=None, num_workers=2)
     expected = [Draws(name)[i] for i in range(12)]
     assert list(loader) == expected and list(loader) == expected
 
@@ -209,9 +209,8 @@ def test_input_is_never_written_to():
     sample = street()
     for array in (sample.image, sample.boxes, sample.classes, sample.ignore, sample.mask):
         array.flags.writeable = False
-    for policy in (
-        build_policy(name, size) for name in POLICIES for size in (96, 128)
-    ):  # 128 is the picture's own
+    # 128 pixels is the picture's own size.
+    for policy in (build_policy(name, size) for name in POLICIES for size in (96, 128)):
         for seed in range(20):
             out = policy(sample, seed)
             assert not any(
@@ -282,22 +281,13 @@ def test_contact_sheet_from_the_command_line(tmp_path, capsys):
 
 
 def test_contact_sheet_with_masks(tmp_path, capsys):
-    """Under either name, VOC's and a pseudo-mask's; a mask of colours, of another size, or missing is refused by name."""
+    """A mask has VOC's name or a pseudo-mask's; one of colours, of another size, or missing is refused."""
     Image.fromarray(photo()).save(tmp_path / "a.png")
     mask = np.zeros(photo().shape[:2], np.uint8)
     mask[10:30, 10:40] = 3
-    args = [
-        str(tmp_path / "a.png"),
-        "--size",
-        "64",
-        "--draws",
-        "1",
-        "--masks",
-        str(tmp_path / "masks"),
-        "--out",
-        str(tmp_path / "sheet.png"),
-    ]
-    show.main(args[:5] + args[7:])
+    args = [str(tmp_path / "a.png"), *"--size 64 --draws 1".split(), "--out", str(tmp_path / "sheet.png")]
+    show.main(args)
+    args += ["--masks", str(tmp_path / "masks")]
     plain = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
     (tmp_path / "masks").mkdir()
     for name in ("a.png", "a.png.png"):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selftrain.data.check import __main__ as check
-from tests.data.test_data import coco, picture, write
+from tests.data.makers import coco, findings, picture, run_check, write
 
 
 def dataset(root):
@@ -24,22 +23,6 @@ def dataset(root):
     return root
 
 
-def run(root, *options):
-    """Exit status and report."""
-    report = root / "out" / "report.json"
-    status = check.main([str(root), "--report", str(report), *map(str, options)])
-    return status, json.loads(report.read_text())
-
-
-def found(report, level=None):
-    """{(part, what): cases} of a level, or of errors and warnings."""
-    return {
-        (f["part"], f["what"]): f["items"]
-        for f in report["findings"]
-        if f["level"] == level or level is None and f["level"] != "note"
-    }
-
-
 def change(root, part, edit):
     path = root / "annotations" / f"instances_{part}.json"
     content = json.loads(path.read_text())
@@ -49,8 +32,8 @@ def change(root, part, edit):
 
 def test_a_faultless_set_passes(tmp_path, capsys):
     root = dataset(tmp_path)
-    status, report = run(root, "--pool", root / "pool")
-    assert status == 0 and found(report) == {} and report["quarantine"] == []
+    status, report = run_check(root, "--pool", root / "pool")
+    assert status == 0 and findings(report) == {} and report["quarantine"] == []
     assert report["parts"]["train"]["images"] == 3 and len(report["parts"]["train"]["hash"]) == 16
     assert report["parts"]["pool"]["images"] == 2 and len(report["parts"]["pool"]["hash"]) == 16
     assert "0 errors, 0 warnings: ready for training" in capsys.readouterr().out
@@ -64,9 +47,9 @@ def test_bad_image_files_are_found_and_quarantined(tmp_path, capsys):
         path.write_bytes(data[: len(data) // 2])
     write(root / "pool" / "1.jpg", "no picture")
     Image.fromarray(picture(24, 32)).save(root / "val2017" / "2.jpg")
-    status, report = run(root, "--pool", root / "pool")
+    status, report = run_check(root, "--pool", root / "pool")
     assert status == 1
-    faults = found(report)
+    faults = findings(report)
     assert [case.split(":")[0] for case in faults["train", "image files missing or damaged"]] == [
         "0.jpg",
         "1.jpg",
@@ -113,8 +96,8 @@ def test_every_fault_of_a_json_is_listed_at_once(tmp_path):
         content["images"] += [{"id": 50, "file_name": "1.jpg", "width": 0, "height": 24}]
 
     change(root, "train2017", edit)
-    status, report = run(root)
-    faults = found(report)
+    status, report = run_check(root)
+    faults = findings(report)
     assert status == 1
     train = {what: cases for (part, what), cases in faults.items() if part == "train"}
     assert train["annotations for an unknown category"] == ["annotation 100 (category 99)"]
@@ -129,15 +112,15 @@ def test_every_fault_of_a_json_is_listed_at_once(tmp_path):
         "annotations[9] (id 106)",
         "annotations[10] (id 107)",
     ]
-    assert found(report, "note")["train", "crowd annotations"] == ["annotation 108"]
-    assert len(found(report, "note")["train", "images without annotation"]) == 2
+    assert findings(report, "note")["train", "crowd annotations"] == ["annotation 108"]
+    assert len(findings(report, "note")["train", "images without annotation"]) == 2
 
 
 def test_warnings_alone_do_not_fail(tmp_path):
     root = dataset(tmp_path)
     change(root, "train2017", lambda content: content["annotations"][0].update(bbox=[1, 1, 5, 0]))
-    status, report = run(root)
-    assert status == 0 and list(found(report)) == [("train", "boxes without area")]
+    status, report = run_check(root)
+    assert status == 0 and list(findings(report)) == [("train", "boxes without area")]
 
 
 def test_parts_that_do_not_fit_each_other(tmp_path):
@@ -146,15 +129,15 @@ def test_parts_that_do_not_fit_each_other(tmp_path):
     (root / "val2017" / "1.jpg").write_bytes((root / "train2017" / "2.jpg").read_bytes())
     (root / "pool" / "0.jpg").write_bytes((root / "val2017" / "0.jpg").read_bytes())
     (root / "pool" / "1.jpg").write_bytes((root / "train2017" / "0.jpg").read_bytes())
-    status, report = run(root, "--pool", root / "pool")
+    status, report = run_check(root, "--pool", root / "pool")
     assert status == 1
     same = "the same picture more than once"
-    assert found(report, "error") == {
+    assert findings(report, "error") == {
         ("train, val", "categories differ"): ["cow"],
         ("train, val", same): ["train/2.jpg = val/1.jpg"],
     }
-    assert found(report, "warning") == {("val, pool", same): ["val/0.jpg = pool/0.jpg"]}
-    assert found(report, "note")["train, pool", same] == ["train/0.jpg = pool/1.jpg"]
+    assert findings(report, "warning") == {("val, pool", same): ["val/0.jpg = pool/0.jpg"]}
+    assert findings(report, "note")["train, pool", same] == ["train/0.jpg = pool/1.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -165,8 +148,8 @@ def test_unreadable_annotations_do_not_stop_the_rest(content, tmp_path):
     root = dataset(tmp_path)
     write(root / "annotations" / "instances_train2017.json", content)
     (root / "val2017" / "0.jpg").write_bytes(b"")
-    status, report = run(root)
-    errors = found(report, "error")
+    status, report = run_check(root)
+    errors = findings(report, "error")
     assert status == 1 and ("val", "image files missing or damaged") in errors
     assert {("train", "annotations unreadable"), ("train", "no annotations")} & set(errors)
 
@@ -176,15 +159,15 @@ def test_missing_parts_are_named_and_the_rest_still_checked(tmp_path, capsys):
     (root / "annotations" / "instances_val2017.json").unlink()
     for path in (root / "pool" / "0.jpg", root / "train2017" / "1.jpg"):
         path.write_bytes(b"no picture")
-    status, report = run(root, "--pool", root / "pool")
-    assert status == 1 and set(found(report)) == {
+    status, report = run_check(root, "--pool", root / "pool")
+    assert status == 1 and set(findings(report)) == {
         ("val", "part missing"),
         ("pool", "image files missing or damaged"),
         ("train", "image files missing or damaged"),
     }
     assert "--val-json" in capsys.readouterr().out
-    status, report = run(root, "--pool", root / "empty")
-    assert status == 1 and ("pool", "pool unreadable") in found(report)
+    status, report = run_check(root, "--pool", root / "empty")
+    assert status == 1 and ("pool", "pool unreadable") in findings(report)
 
 
 def test_many_images_go_through_processes_in_order(tmp_path):
@@ -192,7 +175,7 @@ def test_many_images_go_through_processes_in_order(tmp_path):
     for i in range(150):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(root / "pool" / f"{i:03d}.png")
     (root / "pool" / "077.png").write_bytes(b"x")
-    _, report = run(root, "--pool", root / "pool", "--workers", 2)
+    _, report = run_check(root, "--pool", root / "pool", "--workers", 2)
     assert [q["file"].rsplit("/", 1)[1] for q in report["quarantine"]] == ["077.png"]
 
 

@@ -1,4 +1,4 @@
-"""Order and augmentation are functions of (seed, step, position): no worker, process or restart can change a batch."""
+"""Order and augmentation are functions of (seed, step, position): no worker or restart can change a batch."""
 
 from collections import Counter
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_processes_and_micro_batches_divide_the_same_global_batch():
 
 
 def test_augmentation_never_repeats_over_epochs_workers_and_streams():
-    """albumentations alone gives every worker the same stream, and repeats it every epoch (measured on 2.0.8)."""
+    """Left alone, albumentations 2.0.8 gives every worker the same stream and repeats it each epoch."""
     s = Stream("human", Squares(), 4, lambda sample, seed: seed, 0)
     seeds = [s.sample(step, position) for step in range(50) for position in range(4)]
     other = Stream("pseudo", Squares(), 4, lambda sample, seed: seed, 0)

@@ -1,3 +1,5 @@
+"""The generated set: a function of its fields alone, whole or not there, and as varied as it says."""
+
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from pycocotools.coco import COCO
 from selftrain.data.shapes import generate as shapes
 from selftrain.data.shapes import textures
 from selftrain.data.shapes.generate import CATEGORY_IDS, SPLITS, Shapes, generate, render
+from tests.data.makers import files
 
 SMALL = Shapes(train=120, val=8, test=4, unlabeled=60)  # several tasks, so two processes share the work
 
@@ -25,10 +28,6 @@ SMALL = Shapes(train=120, val=8, test=4, unlabeled=60)  # several tasks, so two 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("written") / "set", SMALL, workers=2)
-
-
-def files(root):
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 def test_same_bytes_whatever_the_number_of_processes(written, tmp_path):
@@ -107,7 +106,7 @@ def test_files_load_as_coco_and_masks_agree_with_boxes(written, capsys):
 
 
 def measure(difficulty, count=150):
-    """means over objects: side of the mask; distance of its mean colour from that of the ground nearby, 0..255"""
+    """Means over objects: side of the mask, and distance of its mean colour from the ground nearby."""
     sides, contrasts = [], []
     for index in range(count):
         image, _, _, masks = render(Shapes(difficulty=difficulty), "train", index)

@@ -11,8 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from selftrain.data.voc import PALETTE, VOC_CLASSES, encode_mask, read_mask
-from tests.data.test_data import refuses
-from tests.data.test_voc import encoded, label
+from tests.data.makers import encoded, label, refuses
 
 
 def png(rows, depth, kind, width):

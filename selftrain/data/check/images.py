@@ -1,4 +1,4 @@
-"""Photos of all parts and of the pool: decoded, compared with what is said of them, and with each other."""
+"""The photos of all parts and of the pool: decoded, compared with what is stated and with each other."""
 
 import hashlib
 import multiprocessing
@@ -18,12 +18,17 @@ from selftrain.data.pool import read_pool
 from selftrain.system.errors import UserError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
-Size = tuple[int, int]  # width, height
-_ROLES = {
-    "train_aug": "train",
-    "pool": "",
-    "unlabeled": "",
-}  # of a part, if not its name; the pool is no labelled part
+Size = tuple[int, int]
+"""width and height in pixels"""
+Progress = Callable[[Iterable, int], Iterable]
+"""what wraps a stream of results, given their number, to show how far it is"""
+# The role of a part, where it is not its name; the empty one is that of the pool, which is no labelled part.
+_ROLES = {"train_aug": "train", "pool": "", "unlabeled": ""}
+
+
+def no_progress(results: Iterable, total: int) -> Iterable:
+    """Return the results as they are: progress that shows nothing."""
+    return results
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,17 @@ class Photo:
     """A photo to decode."""
 
     part: str
-    name: str  # as shown
+    """the part it belongs to"""
+    name: str
+    """its name as it is shown"""
     path: str
-    stated: Size | None  # by the json, where there is one
+    """its file"""
+    stated: Size | None
+    """its size as the json states it, where there is one"""
 
 
 def check_pool(report: Report, folders: list[Path]) -> list[Photo]:
-    """The pool's photos, noted in the report; none if it cannot be read, which is an error."""
+    """Note the pool in the report and return its photos; none if it cannot be read, which is an error."""
     try:
         pool = read_pool(folders, labels=False)
     except UserError as err:
@@ -51,11 +60,14 @@ def check_pool(report: Report, folders: list[Path]) -> list[Photo]:
 
 
 def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) -> list[Size | None]:
-    """Put what `decode_photo` said of each photo into findings. Returns their sizes, None where one cannot be used."""
+    """Put what `decode_photo` gave for each photo into findings.
+
+    Returns the sizes of the photos, None where one cannot be used.
+    """
     sizes: list[Size | None] = []
     damaged: dict[str, list[str]] = {}
     resized: dict[str, list[str]] = {}
-    seen: dict[bytes, list[Photo]] = {}
+    by_digest: dict[bytes, list[Photo]] = {}
     for photo, (fault, size, digest) in zip(photos, results, strict=True):
         if fault is None and photo.stated is not None and size != photo.stated:
             resized.setdefault(photo.part, []).append(size_fault(Path(photo.name), size, photo.stated))
@@ -66,33 +78,31 @@ def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) 
         if fault is not None:
             report.quarantine.append({"part": photo.part, "file": photo.path, "reason": fault})
         if digest is not None:
-            seen.setdefault(digest, []).append(photo)
+            by_digest.setdefault(digest, []).append(photo)
     for part, items in damaged.items():
         report.add("error", part, "image files missing or damaged", items, "download or copy them again")
     for part, items in resized.items():
-        report.add(
-            "error",
-            part,
-            "image sizes that disagree with the json",
-            items,
-            "use the images the labels were made for",
-        )
-
-    shared: dict[tuple[str, ...], list[str]] = {}
-    for same in seen.values():
-        if len(same) > 1:
-            parts = tuple(dict.fromkeys(photo.part for photo in same))
-            shared.setdefault(parts, []).append(
-                " = ".join(dict.fromkeys(f"{photo.part}/{photo.name}" for photo in same))
-            )
-    for parts, items in shared.items():
-        level, cure = overlap(parts)
-        report.add(level, ", ".join(parts), "the same picture more than once", items, cure)
+        cure = "use the images the labels were made for"
+        report.add("error", part, "image sizes that disagree with the json", items, cure)
+    _check_copies(report, by_digest.values())
     return sizes
 
 
+def _check_copies(report: Report, groups: Iterable[list[Photo]]) -> None:
+    """Find pictures that are there more than once; the photos of a group have the same bytes."""
+    copies: dict[tuple[str, ...], list[str]] = {}
+    for group in groups:
+        if len(group) > 1:
+            parts = tuple(dict.fromkeys(photo.part for photo in group))
+            files = dict.fromkeys(f"{photo.part}/{photo.name}" for photo in group)
+            copies.setdefault(parts, []).append(" = ".join(files))
+    for parts, items in copies.items():
+        level, cure = overlap(parts)
+        report.add(level, ", ".join(parts), "the same picture more than once", items, cure)
+
+
 def overlap(parts: tuple[str, ...]) -> tuple[str, str]:
-    """(level, cure) for a picture that all of these parts have."""
+    """Return (level, cure) of the finding for a picture that all of these parts have."""
     roles = dict.fromkeys(_ROLES.get(part, part) for part in parts)
     labelled, pooled = [role for role in roles if role], "" in roles
     if len(labelled) > 1:
@@ -103,11 +113,12 @@ def overlap(parts: tuple[str, ...]) -> tuple[str, str]:
 
 
 def decode_all(decode: Callable[[Item], Result], items: list[Item], workers: int) -> Iterable[Result]:
-    """`decode` of every item in turn, by this many processes."""
+    """Yield `decode` of every item in turn, by this many processes."""
     if workers <= 1 or len(items) < 100:  # starting processes would take longer
         yield from map(decode, items)
         return
-    # Spawned, not forked: the progress bar's thread and OpenCV's may hold a lock at that moment, which no child could release.
+    # Spawned, not forked: the progress bar's thread and OpenCV's may hold a lock at that moment, which no
+    # child could release.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
@@ -116,7 +127,7 @@ def decode_all(decode: Callable[[Item], Result], items: list[Item], workers: int
 
 
 def decode_photo(path: str) -> tuple[str | None, tuple[int, int] | None, bytes | None]:
-    """(what is wrong or None, (width, height), digest of the file's bytes)."""
+    """Return what is wrong or None, the photo's (width, height), and the digest of the file's bytes."""
     try:
         data = read_bytes(path)
     except UserError as err:
@@ -130,5 +141,5 @@ def decode_photo(path: str) -> tuple[str | None, tuple[int, int] | None, bytes |
 
 
 def reason(err: UserError, path: str) -> str:
-    """The message without the file, which stands before it, and without the cure, which stands once below."""
+    """Return the message without its file, which stands before it, and its cure, which stands below."""
     return str(err).removeprefix(f"{path}: ").split(". ")[0]

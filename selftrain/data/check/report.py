@@ -1,4 +1,4 @@
-"""What a check of data found, and its print."""
+"""What a check of a data set found, and its print."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-SHOWN = 3  # cases of a finding that are printed
+SHOWN = 3
+"""how many cases of a finding are printed"""
 _COLUMNS = {
     "images": "images",
     "unannotated": "empty",
@@ -26,19 +27,26 @@ class Finding:
     """One kind of thing found in one part of the data."""
 
     level: Literal["error", "warning", "note"]
-    part: str  # train, val, test, pool, or two of them
+    part: str
+    """train, val, test, pool, or two of them"""
     what: str
-    items: list[str]  # every case
+    """the kind of thing found"""
+    items: list[str]
+    """every case of it"""
     cure: str
+    """what to do about it"""
 
 
 @dataclass
 class Report:
     """What the check found; written as json by --report."""
 
-    parts: dict[str, dict] = field(default_factory=dict)  # of each part: its files, hash and counts
+    parts: dict[str, dict] = field(default_factory=dict)
+    """files, hash and counts of each part"""
     findings: list[Finding] = field(default_factory=list)
-    quarantine: list[dict[str, str]] = field(default_factory=list)  # image files that cannot be used, and why
+    """what was found, in the order in which it was looked for"""
+    quarantine: list[dict[str, str]] = field(default_factory=list)
+    """image files that cannot be used, and why"""
 
     def add(self, level: str, part: str, what: str, items: Iterable[str], cure: str) -> None:
         """Note a finding unless there is no case of it."""
@@ -47,12 +55,12 @@ class Report:
             self.findings.append(Finding(level, part, what, items, cure))
 
     def count(self, level: str) -> int:
-        """Cases of this level."""
+        """Return the number of cases of this level."""
         return sum(len(finding.items) for finding in self.findings if finding.level == level)
 
 
 def print_report(report: Report, console: Console) -> None:
-    """A table of the parts, a table of the findings, and one line to conclude."""
+    """Print a table of the parts, the findings, and one line to conclude."""
     parts = Table(box=SIMPLE)
     columns = {
         name: title
@@ -81,7 +89,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _cell(value: int | float | str) -> str:
-    """A fact as the table shows it; a float is a share."""
+    """Return a fact as the table shows it; a float is a share."""
     if isinstance(value, float):
         return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else value

@@ -1,40 +1,56 @@
-"""What the objects of the generated set look like: eight textures, which are its classes, and six silhouettes, which are not.
+"""What the objects of the generated set look like.
 
-A texture is a field of blending weights in [0, 1] between two colours. Its edges are softened over one pixel from their signed distance, so that
-it stays clean when it is turned and shrunk.
+There are eight textures, which are its classes, and six silhouettes, which are not.
+A texture is a field of blending weights in [0, 1] between two colours. Its edges are softened over one pixel
+from their signed distance, so that it stays clean when it is turned and shrunk.
 """
 
 import numpy as np
 
 NAMES = ("solid", "stripes", "checks", "dots", "rings", "spokes", "gradient", "grid")
-"""textures in the order in which a set of `n` classes takes them: the first are told apart most easily"""
+"""textures in the order in which a set of `n` classes takes them: the first differ most clearly"""
 
 FILL = 0.7
-"""area of every silhouette as a share of its size squared: so no shape, and no class, is smaller than another"""
+"""area of every silhouette as a share of its size squared: so no shape, and no class, is smaller than
+another"""
 
 
 def _soft(distance):
-    """signed distance to an edge in pixels -> weight in [0, 1], a ramp one pixel wide"""
+    """Turn the signed distance to an edge in pixels into a weight in [0, 1], by a ramp one pixel wide."""
     return np.clip(distance + 0.5, 0, 1)
 
 
 def _bands(x, period, share=0.5):
-    """signed distance (pixels) to the nearest edge of bands across `x`: above 0 in the `share` of each period that is a band"""
+    """Return the signed distance in pixels to the nearest edge of bands across `x`.
+
+    It is above 0 in the `share` of each period that is a band.
+    """
     return (share / 2 - np.abs((x / period) % 1 - 0.5)) * period
 
 
-def weights(name, u, v, size, rng):
-    """One texture over a patch.
+def weights(name: str, u: np.ndarray, v: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+    """Return one texture over a patch: how much of the first of its two colours each pixel has.
 
-    u, v: (H, W) float32, pixel coordinates from the object's centre along the texture's own axes. size: the object's side in pixels. The period is
-    a third to a half of the size, so a texture shows as many repeats on a small object as on a large one.
-    Returns (H, W) float32 in [0, 1]; its mean over an object is near one half for each texture, and on either side of it equally often: colours
-    drawn without regard to the class then leave the mean colour saying nothing of the class.
-    Raises ValueError for an unknown name.
+    The period is a third to a half of the size, so that a texture shows as many repeats on a small object as
+    on a large one.
+
+    Args:
+        name: one of NAMES.
+        u: (H, W) float32, pixel coordinates from the object's centre along the texture's first axis.
+        v: (H, W) float32, the same along its second axis.
+        size: the object's side in pixels.
+        rng: draws the texture's phase and shape.
+
+    Returns:
+        (H, W) float32 in [0, 1]. Its mean over an object is near one half for each texture, and on either
+        side of it equally often: colours drawn without regard to the class then leave the mean colour saying
+        nothing of the class.
+
+    Raises:
+        ValueError: the name is unknown.
     """
-    phase_u, phase_v, a, b = rng.random(
-        4
-    ).tolist()  # as many draws for each texture; Python floats keep float32
+    # There are as many draws for each texture, and Python's floats keep the arrays float32.
+    phase_u, phase_v, a, b = rng.random(4).tolist()
     flip = rng.random() < 0.5
     size = float(size)
     period = size / (2.2 + a)
@@ -56,18 +72,18 @@ def weights(name, u, v, size, rng):
     elif name == "gradient":
         w = np.clip(0.5 + u / (0.8 * size), 0, 1)
     elif name == "grid":
-        w = _soft(
-            np.maximum(_bands(u + phase_u * period, period, 0.25), _bands(v + phase_v * period, period, 0.25))
-        )
+        x, y = _bands(u + phase_u * period, period, 0.25), _bands(v + phase_v * period, period, 0.25)
+        w = _soft(np.maximum(x, y))
     else:
         raise ValueError(f"no texture {name!r}: one of {', '.join(NAMES)}")
     return 1 - w if flip else w
 
 
-def silhouette(size, rng):
-    """A random outline round the origin: rectangle, ellipse, triangle, irregular polygon, star or blob, stretched by up to 1.5 and turned.
+def silhouette(size: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw a random outline round the origin, stretched by up to 1.5 and turned.
 
-    size: side in pixels; the enclosed area is `FILL * size**2`. Returns (K, 2) float64 corner points (x, y) in pixels.
+    It is a rectangle, an ellipse, a triangle, an irregular polygon, a star or a blob, and encloses an area of
+    `FILL * size**2`, with `size` in pixels. Returns its corner points (K, 2) float64, x and y in pixels.
     """
     kind = rng.integers(6)
     if kind == 0:  # rectangle
@@ -84,11 +100,8 @@ def silhouette(size, rng):
         angle, radius = np.pi / k * np.arange(2 * k), np.where(np.arange(2 * k) % 2, 0.55, 1.0)
     else:  # blob: a circle with two slow waves
         angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-        radius = (
-            1
-            + 0.18 * np.sin(2 * angle + rng.uniform(0, 6.3))
-            + 0.12 * np.sin(3 * angle + rng.uniform(0, 6.3))
-        )
+        slow, fast = rng.uniform(0, 6.3), rng.uniform(0, 6.3)
+        radius = 1 + 0.18 * np.sin(2 * angle + slow) + 0.12 * np.sin(3 * angle + fast)
     stretch, turn = np.sqrt(rng.uniform(1.0, 1.5)), rng.uniform(0, 2 * np.pi)
     x, y = radius * np.cos(angle) * stretch, radius * np.sin(angle) / stretch
     points = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], 1)

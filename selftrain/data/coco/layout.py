@@ -1,4 +1,4 @@
-"""Where the parts of a COCO folder lie."""
+"""Where the parts of a data set in COCO's format lie."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,10 @@ _TREE = """\
 
 @dataclass(frozen=True)
 class CocoLayout:
-    """Annotation files and image folders. The test part is present for generated sets; COCO publishes no labels for its own."""
+    """The annotation files and image folders of a data set.
+
+    Generated sets have a test part; COCO publishes no labels for its own.
+    """
 
     train_json: Path
     train_images: Path
@@ -36,12 +39,14 @@ def find_layout(
     test_json: str | Path | None = None,
     test_images: str | Path | None = None,
 ) -> CocoLayout:
-    """Find annotations/instances_{train,val,test}*.json below `root` and the image folder each names (any year or none).
+    """Find annotations/instances_{train,val,test}*.json below `root` and the image folder that each names.
 
-    An option replaces what would be found; it is relative to `root`, or absolute. The test part is left out if it has no json.
+    The names may have any year or none. An option replaces what would be found; it is relative to `root`, or
+    absolute. The test part is left out if it has no json.
 
     Raises:
-        UserError: a part is missing or not unique; the message shows the expected tree, what is there, and the option that helps.
+        UserError: a part is missing or not unique; the message shows the expected tree, what is there, and
+            the option that helps.
     """
     return CocoLayout(
         *find_part(root, "train", train_json, train_images),
@@ -56,14 +61,17 @@ def find_part(
     json_option: str | Path | None = None,
     images_option: str | Path | None = None,
 ) -> tuple[Path | None, Path | None]:
-    """(annotation file, image folder) of "train", "val" or "test"; (None, None) if there is no test part. Errors as `find_layout`."""
+    """Return (annotation file, image folder) of the part "train", "val" or "test".
+
+    Both are None if there is no test part. It raises a UserError where `find_layout` does.
+    """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder. {_expected(root)}")
     json_path = _find_json(root, part, json_option)
-    return (
-        (None, None) if json_path is None else (json_path, _find_images(root, part, json_path, images_option))
-    )
+    if json_path is None:
+        return None, None
+    return json_path, _find_images(root, part, json_path, images_option)
 
 
 def _find_json(root: Path, part: str, option: str | Path | None) -> Path | None:
@@ -79,7 +87,8 @@ def _find_json(root: Path, part: str, option: str | Path | None) -> Path | None:
         )
     if not matches and part != "test":
         raise UserError(
-            f"{root}: no annotations/instances_{part}*.json. Move it there or name it with --{part}-json. {_expected(root)}"
+            f"{root}: no annotations/instances_{part}*.json. "
+            f"Move it there or name it with --{part}-json. {_expected(root)}"
         )
     return matches[0] if matches else None
 
@@ -94,12 +103,13 @@ def _find_images(root: Path, part: str, json_path: Path, option: str | Path | No
         if folder.is_dir():
             return folder
     raise UserError(
-        f"{root}: no folder {name}/ with the images of {json_path.name}. Move it there or name it with --{part}-images. {_expected(root)}"
+        f"{root}: no folder {name}/ with the images of {json_path.name}. "
+        f"Move it there or name it with --{part}-images. {_expected(root)}"
     )
 
 
 def _expected(root: Path) -> str:
-    """The tree wanted and the tree there."""
+    """Describe the tree that is expected below `root` and the one that is there."""
     lines = []
     if root.is_dir():
         for entry in sorted(root.iterdir())[:12]:
@@ -108,4 +118,7 @@ def _expected(root: Path) -> str:
                 lines += [f"    {inner.name}" for inner in sorted(entry.iterdir())[:12]]
     there = "\n".join(lines) or "  (nothing)"
     options = "--train-json, --train-images, --val-json, --val-images, --test-json, --test-images"
-    return f"Expected:\n{_TREE.format(root=root)}\nFound in {root}:\n{there}\nOptions for other places: {options}"
+    return (
+        f"Expected:\n{_TREE.format(root=root)}\nFound in {root}:\n{there}\n"
+        f"Options for other places: {options}"
+    )

@@ -1,215 +1,26 @@
-"""Readers of images and COCO files."""
+"""The reader and writer of COCO's format."""
 
 import contextlib
 import io
 import json
 import multiprocessing
 import pickle
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
+from pycocotools.coco import COCO
 
 from selftrain.data.coco import CocoDataset, find_layout, read_coco, write_coco
 from selftrain.data.image import image_size, read_image
-from selftrain.system.errors import UserError
-
-MINI = Path(__file__).parents[2] / "../shared/data/coco-mini"
-
-
-def picture(width=32, height=24):
-    y, x = np.mgrid[:height, :width]
-    return np.stack(
-        [x * 255 // (width - 1), y * 255 // (height - 1), (x + y) * 255 // (width + height - 2)], -1
-    ).astype(np.uint8)
-
-
-def coco(count=3, **changes):
-    """A small valid COCO dictionary: image i (id 10 i + 10) is 32x24 and has one box."""
-    content = {
-        "images": [
-            {"id": 10 * i + 10, "file_name": f"{i}.jpg", "width": 32, "height": 24} for i in range(count)
-        ],
-        "annotations": [
-            {
-                "id": i + 1,
-                "image_id": 10 * i + 10,
-                "category_id": 7,
-                "bbox": [2, 3, 10, 5],
-                "area": 40.5,
-                "iscrowd": 0,
-            }
-            for i in range(count)
-        ],
-        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
-    }
-    return {**content, **changes}
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def read(tmp_path, content):
-    return read_coco(write(tmp_path / "labels.json", content), tmp_path)
-
-
-def refuses(action, *parts):
-    """The refusal's message, which names each of `parts`."""
-    with pytest.raises(UserError) as caught:
-        action()
-    for part in parts:
-        assert str(part) in str(caught.value)
-    return str(caught.value)
-
-
-# Images -------------------------------------------------------------------------------------------------------------------------
-
-
-def image_kinds():
-    """Name, suffix, encoded bytes of every kind of picture a folder of photos may hold."""
-    rgb = Image.fromarray(picture())
-    y, x = np.mgrid[:24, :32]
-    deep = (x * 2000 + y * 100).astype(np.uint16)
-    colour16 = np.stack([deep, 65535 - deep, deep // 2], -1)
-    alpha = rgb.copy()
-    alpha.putalpha(Image.fromarray((x * 8).astype(np.uint8)))
-    palette = rgb.quantize(16)
-
-    def encode(image, form, **options):
-        buffer = io.BytesIO()
-        image.save(buffer, form, **options)
-        return buffer.getvalue()
-
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        yield f"jpeg-exif{orientation}", "jpg", encode(rgb, "JPEG", quality=95, exif=exif)
-        yield f"png-exif{orientation}", "png", encode(rgb, "PNG", exif=exif)
-        yield f"webp-exif{orientation}", "webp", encode(rgb, "WEBP", lossless=True, exif=exif)
-        yield f"tiff-exif{orientation}", "tif", encode(rgb, "TIFF", exif=exif)
-    yield "jpeg-progressive", "jpg", encode(rgb, "JPEG", progressive=True)
-    yield "jpeg-grey", "jpg", encode(rgb.convert("L"), "JPEG")
-    yield "jpeg-cmyk", "jpg", encode(rgb.convert("CMYK"), "JPEG", quality=98)
-    yield "png-grey", "png", encode(rgb.convert("L"), "PNG")
-    yield "png-grey-alpha", "png", encode(alpha.convert("LA"), "PNG")
-    yield "png-one-bit", "png", encode(rgb.convert("1"), "PNG")
-    yield "png-palette", "png", encode(palette, "PNG")
-    yield "png-palette-transparent", "png", encode(palette, "PNG", transparency=bytes(range(0, 256, 16)))
-    yield "png-alpha", "png", encode(alpha, "PNG")
-    yield "png-grey16", "png", encode(Image.fromarray(deep), "PNG")
-    yield "png-colour16", "png", cv2.imencode(".png", colour16[:, :, ::-1])[1].tobytes()
-    yield "bmp", "bmp", encode(rgb, "BMP")
-    yield "bmp-palette", "bmp", encode(palette, "BMP")
-    yield "webp-alpha", "webp", encode(alpha, "WEBP", lossless=True, exact=True)
-    yield "tiff-alpha", "tif", encode(alpha, "TIFF")
-    yield "tiff-cmyk", "tif", encode(rgb.convert("CMYK"), "TIFF")
-    yield "tiff-grey16", "tif", encode(Image.fromarray(deep), "TIFF")
-
-
-KINDS = {name: (suffix, data) for name, suffix, data in image_kinds()}
-
-
-@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of the reference
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_image_is_what_pillow_sees(kind, tmp_path):
-    suffix, data = KINDS[kind]
-    path = tmp_path / f"photo.{suffix}"
-    path.write_bytes(data)
-    image = read_image(path)
-    reference = ImageOps.exif_transpose(Image.open(path))
-    if reference.mode.startswith("I;16"):  # Pillow's conversion would clip
-        reference = Image.fromarray((np.asarray(reference) >> 8).astype(np.uint8))
-    reference = np.asarray(reference.convert("RGB"))
-    assert image.dtype == np.uint8 and image.flags["C_CONTIGUOUS"] and image.flags["WRITEABLE"]
-    assert image.shape == reference.shape
-    assert image_size(path) == (image.shape[1], image.shape[0])
-    assert np.abs(image.astype(int) - reference).max() <= 1  # CMYK is converted with another rounding
-
-
-def test_orientation_really_turns_the_picture(tmp_path):
-    upright = picture()
-    path = tmp_path / "turned.png"
-    path.write_bytes(KINDS["png-exif6"][1])
-    np.testing.assert_array_equal(read_image(path), np.rot90(upright, -1))
-
-
-def padded(data):
-    """A download that stopped half-way in a file whose space was reserved."""
-    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
-
-
-DAMAGE = {
-    "half": lambda data: data[: len(data) // 2],
-    "last-bytes-missing": lambda data: data[:-20],
-    "zero-padded": padded,
-    "empty": lambda data: b"",
-    "text": lambda data: b"<html>404 not found</html>",
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("form", ["JPEG", "progressive", "thumbnail", "PNG", "WEBP", "TIFF", "BMP"])
-def test_damaged_images_are_refused_by_name(form, damage, tmp_path):
-    buffer, options = io.BytesIO(), {"progressive": True} if form == "progressive" else {}
-    photo = Image.fromarray(picture(320, 240))
-    photo.save(buffer, "JPEG" if form in ("progressive", "thumbnail") else form, **options)
-    data = buffer.getvalue()
-    if form == "thumbnail":  # the end mark of the picture inside must not pass for that of the picture
-        segment = b"Exif\0\0" + KINDS["jpeg-grey"][1]
-        data = data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + data[2:]
-    path = tmp_path / "photo.img"
-    path.write_bytes(data)
-    assert read_image(path).shape == (240, 320, 3)
-    if damage == "zero-padded" and form in ("BMP", "TIFF", "WEBP"):
-        pytest.skip("the format has neither end mark nor checksum: zeros are pixels")
-    path.write_bytes(DAMAGE[damage](data))
-    refuses(lambda: read_image(path), path, "Download or copy it again")
-
-
-def test_missing_image_is_refused_by_name(tmp_path):
-    refuses(lambda: read_image(tmp_path / "gone.jpg"), tmp_path / "gone.jpg", "no such file")
-    refuses(lambda: image_size(tmp_path / "gone.jpg"), tmp_path / "gone.jpg", "no such file")
-
-
-# COCO files ---------------------------------------------------------------------------------------------------------------------
-
-
-def random_coco(seed, images=40, annotations=300):
-    rng = np.random.default_rng(seed)
-    ids = rng.choice(10**6, images, replace=False).tolist()
-    content = {
-        "images": [{"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in ids],
-        "annotations": [],
-        "categories": [{"id": int(i), "name": f"class {i}"} for i in rng.permutation([1, 5, 13, 90])],
-    }
-    for n in range(annotations):
-        x, y = rng.uniform(0, 600), rng.uniform(0, 440)
-        w, h = rng.uniform(1, 640 - x), rng.uniform(1, 480 - y)
-        content["annotations"].append(
-            {
-                "id": n + 100,
-                "image_id": ids[rng.integers(images - 3)],  # three images stay without
-                "category_id": int(rng.choice([1, 5, 13, 90])),
-                "bbox": [float(x), float(y), float(w), float(h)],
-                "area": float(w * h / 2),
-                "iscrowd": int(rng.random() < 0.1),
-                "segmentation": [[1.0, 2.0, 3.0]],
-            }
-        )
-    return content
+from tests.data.makers import SHARED, coco, picture, random_coco, read, refuses, write
 
 
 def test_reader_agrees_with_pycocotools(tmp_path):
-    pycocotools = pytest.importorskip("pycocotools.coco")
     path = write(tmp_path / "labels.json", random_coco(0))
     data = read_coco(path, tmp_path)
     with contextlib.redirect_stdout(io.StringIO()):
-        reference = pycocotools.COCO(str(path))
+        reference = COCO(str(path))
     assert data.category_ids == tuple(sorted(reference.getCatIds()))
     assert set(data.image_ids.tolist()) == set(reference.getImgIds())
     for i, image_id in enumerate(data.image_ids.tolist()):
@@ -248,11 +59,8 @@ def test_bad_boxes_are_dropped_or_clipped_and_counted(tmp_path):
     ):
         content["annotations"].append({"id": 50 + n, "image_id": 20, "category_id": 3, "bbox": box})
     data = read(tmp_path, content)
-    assert data.dropped == {
-        "zero-area boxes": 2,
-        "outside boxes": 2,
-        "clipped boxes": 1,
-    }  # 1/100 pixel is COCO's rounding
+    # The last box sticks out by 1/100 pixel, which is COCO's rounding and not counted.
+    assert data.dropped == {"zero-area boxes": 2, "outside boxes": 2, "clipped boxes": 1}
     assert data.labels(1)[0].tolist() == [[2, 3, 12, 8], [0, 0, 32, 4], [0, 0, 32, 24]]
     assert data.areas[-2:].tolist() == [128, 768]  # none given: that of the box
     assert data.listed.tolist() == [1, 7]
@@ -403,13 +211,14 @@ def test_arrays_are_flat_read_only_and_cross_processes(tmp_path):
     worker.join()
 
 
+MINI = SHARED / "coco-mini"
+
+
 @pytest.mark.skipif(not MINI.is_dir(), reason="needs the photos in ../shared/data/coco-mini")
 def test_real_photos():
     layout = find_layout(MINI)
-    train, val = (
-        read_coco(layout.train_json, layout.train_images),
-        read_coco(layout.val_json, layout.val_images),
-    )
+    train = read_coco(layout.train_json, layout.train_images)
+    val = read_coco(layout.val_json, layout.val_images)
     assert (len(train), len(val), len(train.class_names)) == (294, 310, 80) and len(train.boxes) == 2509
     assert (
         train.class_names == val.class_names

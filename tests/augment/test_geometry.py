@@ -1,4 +1,4 @@
-"""The policies do what the paper says, boxes stay on their objects, and randomness is a function of the seed alone."""
+"""The operations that move pixels: boxes and class maps move with them, and every picture gets its size."""
 
 import albumentations as A
 import cv2
@@ -6,69 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageEnhance, ImageOps
 
-from augment import POLICIES, Sample, build_policy, fit, geometry, ops, policies
+from augment import POLICIES, Sample, build_policy, fit, geometry
+from tests.augment.makers import extent, painted, photo, run, same, scenes, street
 
 FILL = (124, 116, 104)
-
-
-def photo(height=60, width=80, seed=0):
-    """Smooth random colours, (H, W, 3): alike enough to a photo for histograms and filters."""
-    small = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def street(height=96, width=128, seed=0):
-    """A sample with two objects, a crowd to ignore and a class map."""
-    boxes = np.array([[0.1, 0.2, 0.4, 0.7], [0.5, 0.1, 0.9, 0.5], [0.3, 0.6, 0.8, 0.95]]) * [
-        width,
-        height,
-        width,
-        height,
-    ]
-    mask = np.random.default_rng(seed).integers(0, 4, (height, width), np.uint8)
-    return Sample(photo(height, width, seed), boxes, [3, 1, 2], [False, False, True], mask)
-
-
-def painted(height, width, box):
-    """A black picture with a white box (x1, y1, x2, y2 in whole pixels), also in its class map."""
-    x1, y1, x2, y2 = box
-    image, mask = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
-    image[y1:y2, x1:x2], mask[y1:y2, x1:x2] = 255, 1
-    return Sample(image, [box], [5], [False], mask)
-
-
-def run(transform, sample, seed=0):
-    """A single operation as the policies run it."""
-    return policies.Policy("test", [transform])(sample, seed)
-
-
-def extent(region):
-    """Enclosing box of the true pixels of (H, W): x1, y1, x2, y2."""
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-
-
-def same(a, b):
-    """Byte for byte the same sample."""
-    return (
-        a.image.tobytes() == b.image.tobytes()
-        and a.boxes.tobytes() == b.boxes.tobytes()
-        and a.classes.tobytes() == b.classes.tobytes()
-        and a.ignore.tobytes() == b.ignore.tobytes()
-        and (a.mask is b.mask is None or a.mask.tobytes() == b.mask.tobytes())
-    )
-
-
-@st.composite
-def scenes(draw):
-    """A painted sample of any aspect with a box of at least 8 pixels anywhere in it."""
-    height, width = draw(st.integers(30, 150)), draw(st.integers(30, 150))
-    x1, y1 = draw(st.integers(0, width - 8)), draw(st.integers(0, height - 8))
-    return painted(
-        height, width, (x1, y1, draw(st.integers(x1 + 8, width)), draw(st.integers(y1 + 8, height)))
-    )
 
 
 # ---- boxes stay on their objects
@@ -98,7 +40,7 @@ def test_a_warped_box_encloses_its_object(sample, warp, seed):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 9), st.sampled_from(WARPS))
 def test_a_warped_box_is_tight_where_the_object_stays_in_sight(seed, warp):
-    """The corners of the box touch its sides, so no box could be smaller by more than the rounding to pixels."""
+    """The box's sides touch the object, so no box could be smaller by more than the rounding to pixels."""
     out = run(warp, painted(300, 300, (130, 135, 170, 160)), seed)
     assert np.abs(out.boxes[0] - extent(out.mask == 1)).max() <= 1.5
 
@@ -109,9 +51,8 @@ def test_box_image_and_mask_agree_after_flip_and_jitter(sample, size, seed, scal
     out = build_policy("S1", size, scale_range=scale_range)(sample, seed)
     seen = out.mask == 1
     bright = (out.image > 127).all(-1) & (out.mask != 255)
-    zoom = max(
-        2.0, 2 * size / max(sample.image.shape[:2])
-    )  # one source pixel, in target pixels, and some more
+    # One source pixel, in target pixels, and some more.
+    zoom = max(2.0, 2 * size / max(sample.image.shape[:2]))
     if not len(out.boxes):
         assert not seen.any()
         return
@@ -134,7 +75,7 @@ def test_flipping_twice_gives_the_picture_back():
 
 
 def test_classes_and_ignore_flags_follow_their_boxes():
-    """Each box is painted in a colour of its own on the class map; where a box survives, its colour is inside it."""
+    """Each box has an index of its own on the class map; where a box survives, its index is inside it."""
     mask = np.zeros((120, 160), np.uint8)
     boxes, ignore = [], [False, True, False, True, False, True]
     for i in range(6):
@@ -215,9 +156,8 @@ def test_shifting_inside_boxes_touches_nothing_else():
     x1, y1, x2, y2 = sample.boxes[0].round().astype(int)
     shifted = 0
     for seed in range(40):
-        out = run(
-            geometry.TranslateYInBoxes(72, box_p=3.0), sample, seed
-        )  # 36 pixels at this size; in every box
+        # The shift is 36 pixels at this size, in every box.
+        out = run(geometry.TranslateYInBoxes(72, box_p=3.0), sample, seed)
         assert np.allclose(out.boxes, sample.boxes, atol=1e-3)
         changed = (out.image != sample.image).any(-1)
         changed[y1:y2, x1:x2] = False
@@ -307,71 +247,3 @@ def test_shrinking_does_not_alias():
     stripes[:, ::2] = 255
     bilinear = cv2.resize(stripes, (130, 130), interpolation=cv2.INTER_LINEAR)
     assert fit(Sample.unlabelled(stripes), 130)[0].image.std() < bilinear.std() / 3
-
-
-# ---- pixel operations against PIL
-
-
-def against_pil(ours, theirs):
-    """Largest difference in grey levels over pictures of several kinds and sizes."""
-    pictures = [
-        photo(),
-        photo(33, 47, 1),
-        photo() // 3 + 70,
-        np.full((20, 20, 3), 77, np.uint8),
-        np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8),
-        photo(2, 9),
-        photo(1, 1),
-    ]
-    return max(
-        np.abs(ours(p).astype(int) - np.asarray(theirs(Image.fromarray(p))).astype(int)).max()
-        for p in pictures
-    )
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (ops.autocontrast, ImageOps.autocontrast),
-        (ops.equalize, ImageOps.equalize),
-        (lambda p: A.InvertImg(p=1)(image=p)["image"], ImageOps.invert),
-        *[(lambda p, b=b: ops.posterize(p, b), lambda p, b=b: ImageOps.posterize(p, b)) for b in (1, 4, 8)],
-        *[(lambda p, t=t: ops.solarize(p, t), lambda p, t=t: ImageOps.solarize(p, t)) for t in (0, 100, 256)],
-    ],
-)
-def test_table_operations_equal_pil_exactly(ours, theirs):
-    assert against_pil(ours, theirs) == 0
-
-
-@pytest.mark.parametrize("factor", [0.0, 0.1, 0.64, 1.0, 1.18, 1.9])
-@pytest.mark.parametrize(
-    ("name", "tolerance"), [("Brightness", 1), ("Contrast", 1), ("Color", 2), ("Sharpness", 2)]
-)
-def test_enhancements_equal_pil_within_rounding(name, tolerance, factor):
-    """PIL rounds the poorer picture before mixing and truncates after; here Color and Sharpness round once."""
-    ours, theirs = getattr(ops, name.lower()), getattr(ImageEnhance, name)
-    assert against_pil(lambda p: ours(p, factor), lambda p: theirs(p).enhance(factor)) <= tolerance
-    if factor == 1:
-        assert np.array_equal(ours(photo(), 1.0), photo())
-
-
-def test_solarize_add_brightens_the_dark_half_only():
-    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    values = ops.solarize_add(image, 110)[..., 0].ravel()
-    assert values[:128].tolist() == list(range(110, 238)) and values[128:].tolist() == list(range(128, 256))
-    assert ops.solarize_add(image, 200).ravel()[3 * 100] == 255
-
-
-@pytest.mark.filterwarnings("ignore:Got processor for bboxes")
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 1000))
-def test_cutout_paints_one_grey_square_in_proportion(height, width, seed):
-    sample = Sample(np.zeros((height, width, 3), np.uint8), [[0, 0, 1, 1]], [0], [False])
-    out = run(ops.Cutout(80, reference=90), sample, seed)
-    side = 2 * int(80 * max(height, width) / 90)
-    grey = (out.image == 128).all(-1)
-    assert grey.any() == (side > 0) and grey.sum() >= min(side // 2, height) * min(side // 2, width)
-    if not side:
-        return
-    x1, y1, x2, y2 = extent(grey)
-    assert grey[y1:y2, x1:x2].all() and x2 - x1 <= side and y2 - y1 <= side and len(out.boxes) == 1
