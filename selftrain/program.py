@@ -19,8 +19,9 @@ from rich.table import Table
 from selftrain import run as rounds
 from selftrain import splits as data
 from selftrain.recipe import Recipe, digest
+from selftrain.record import Record
 from selftrain.report.places import percent
-from selftrain.report.tables import arms_table, write_report
+from selftrain.report.run_table import arms_table, write_report
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
 from selftrain.system.launch import ensure_processes
@@ -173,7 +174,7 @@ def announce(
     for cell in cells:
         done, begun = (cell.folder / "record.json").exists(), (cell.folder / "last.pt").exists()
         table.add_row(
-            cell.arm,
+            str(cell.arm),
             f"{recipe.steps:,}",
             f"{cell.images:,}",
             "finished" if done else "goes on from its checkpoint" if begun else "to do",
@@ -199,10 +200,10 @@ class Estimate:
             )
 
 
-def report(console: Console, recipe: Recipe, records: list[dict]) -> None:
+def report(console: Console, recipe: Recipe, records: list[Record]) -> None:
     """Table on the screen; the same as markdown, json and a figure in the run's own folder."""
-    folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r['key'] for r in records])}"
-    console.print(arms_table(records))
+    folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r.key for r in records])}"
+    console.print(arms_table(records).rich())
     write_report(records, folder)
     console.print(
         f"table, records and figure: {folder}/table.md, records.json, curves.png",

@@ -1,4 +1,7 @@
-"""Which code a result came from: hashes of the files that decide results, and what of a record is no longer of today's code."""
+"""Which code a result came from: hashes of the files that decide it.
+
+They tell which records are no result of the code as it is now.
+"""
 
 import ast
 import functools
@@ -13,12 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 # of augment/ and selftrain/, what can stop a run or describe it but not change its result
 NOT_DECIDING = (
     "augment/show.py",
-    "selftrain/record.py",
+    "selftrain/curve.py",
     "selftrain/program.py",
+    "selftrain/provenance.py",
+    "selftrain/record.py",
     "selftrain/system/errors",
     "selftrain/system/files",
     "selftrain/system/launch",
     "selftrain/system/lock",
+    "selftrain/system/machine",
     "selftrain/system/progress",
     "selftrain/system/stop",
     "selftrain/study/",
@@ -29,17 +35,23 @@ NOT_DECIDING = (
 
 @functools.cache
 def sources() -> dict[str, str]:
-    """File -> hash (8 hex digits) of the code that decides a result, without comments and docstrings: those may be improved at any time."""
-    found = {}
+    """File -> hash (8 hex digits) of the code that decides a result.
+
+    Comments and docstrings are left out: those may be improved at any time.
+    """
+    hashes = {}
     for path in sorted([*(ROOT / "augment").rglob("*.py"), *(ROOT / "selftrain").rglob("*.py")]):
         name = path.relative_to(ROOT).as_posix()
         if not name.startswith(NOT_DECIDING):
-            found[name] = hashlib.blake2b(_bare(path.read_text()).encode(), digest_size=4).hexdigest()
-    return found
+            hashes[name] = hashlib.blake2b(_bare(path.read_text()).encode(), digest_size=4).hexdigest()
+    return hashes
 
 
 def _bare(code: str) -> str:
-    """The lines of code, cut out of the text itself: a parser's own rendering differs from one Python to the next."""
+    """The lines of code, cut out of the text itself.
+
+    A parser's own rendering differs from one Python to the next.
+    """
     lines = code.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
         if token.type == tokenize.COMMENT:

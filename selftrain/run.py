@@ -15,15 +15,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from selftrain import checkpoint, record
+from selftrain import checkpoint, curve, provenance, record
 from selftrain.data.loader import Stream
 from selftrain.pseudo import label_pool
 from selftrain.recipe import Recipe, digest, identity
+from selftrain.record import Arm, Hashes, Measured, Need, Record
 from selftrain.splits import Splits
 from selftrain.starts.weights import identify, normalisation, start_model
 from selftrain.system.errors import UserError
-from selftrain.system.files import file_hash, write_json
+from selftrain.system.files import file_hash, read_json, write_json
 from selftrain.system.lock import Lock
+from selftrain.system.machine import hardware, versions
 from selftrain.system.seeds import derive
 from selftrain.tasks.protocol import Task
 from selftrain.train import Engine, Trainer, check_batch, evaluate
@@ -59,10 +61,9 @@ class Cell:
         )
 
     @property
-    def arm(self) -> str:
+    def arm(self) -> Arm:
         """The row of a table: `random`, `imagenet + self-training`, ..."""
-        rounds = "" if self.round < 2 else f" x{self.round}"
-        return self.start if self.teacher is None else f"{self.start} + self-training{rounds}"
+        return Arm(self.start, ("self-training",) * self.round)
 
     @property
     def folder(self) -> Path:
@@ -140,14 +141,14 @@ def load_final(task: Task, cell: Cell) -> nn.Module:
 def stale(cell: Cell) -> list[str]:
     """Why what lies in a cell's folder, finished or begun, is no work of the code and the teacher as they are."""
     if (found := record.read(cell.folder / "record.json")) is not None:
-        reasons = record.stale(found)
-        mine = record.read(cell.teacher.folder / "record.json") if cell.teacher else None
-        if mine and mine["hashes"]["final"] != found["pseudo_labels"]["teacher"]:
+        reasons = provenance.stale(found)
+        teacher = record.read(cell.teacher.folder / "record.json") if cell.teacher else None
+        if teacher and teacher.hashes.final != found.needs["teacher"].final:
             reasons.append("its teacher was trained anew, to other weights")
         return reasons
     if (cell.folder / "last.pt").exists():
-        other = record.changed(
-            record.read(cell.folder / "sources.json") or {}
+        other = provenance.changed(
+            read_json(cell.folder / "sources.json") or {}
         )  # without that file: everything
         return [f"code changed since it began: {', '.join(other)}"] if other else []
     return []
@@ -230,17 +231,12 @@ def labels_of(
             f"{teacher.arm}: label the pool",
         )
     say(task.describe_labels(report))
-    return (
-        labels,
-        report | {"teacher": weights, "teacher_cell": teacher.key, "hash": file_hash(labels)},
-        seconds,
-        model,
-    )
+    return labels, report | {"hash": file_hash(labels)}, seconds, model
 
 
 def run_cell(
     engine: Engine, task: Task, cell: Cell, splits: Splits, title: str, say: Callable[[str], None]
-) -> dict:
+) -> Record:
     """Train, evaluate and record one cell, or return the record it has.  Raises Stopped with everything on the disk."""
     file = cell.folder / "record.json"
     if not engine.agree(file.exists()):
@@ -258,9 +254,10 @@ def _run(
     task = task.normalised(mean)
     policy = task.policy()
     streams = [Stream("human", splits.train, recipe.batch_size, policy, recipe.seed)]
-    labelling, label_seconds = None, 0.0
+    labelling, label_seconds, needs = None, 0.0, {}
     if cell.teacher:
         labels, labelling, label_seconds, teacher = labels_of(engine, task, recipe, cell.teacher, splits, say)
+        needs["teacher"] = Need(cell.teacher.key, checkpoint.weights_hash(teacher.state_dict()))
         streams.append(
             Stream("pseudo", task.read_labels(labels, splits.pool), pseudo_batch(recipe), policy, recipe.seed)
         )
@@ -275,7 +272,7 @@ def _run(
         model.load_state_dict(teacher.state_dict())
         origin = f"teacher {cell.teacher.key}"
     if accelerator.is_main_process and not (cell.folder / "last.pt").exists():
-        write_json(cell.folder / "sources.json", record.sources())  # of the code that the run begins with
+        write_json(cell.folder / "sources.json", provenance.sources())  # of the code that the run begins with
     accelerator.wait_for_everyone()
     trainer = Trainer(engine, task, recipe, model, streams, cell.folder, title, cell.key)
 
@@ -285,55 +282,54 @@ def _run(
 
     final = trainer.run(curve_point)
     scores = evaluate(engine, task, final, splits.test, recipe, f"{title}: {splits.test_name} split")
-    state, sources = trainer.state, record.read(cell.folder / "sources.json")
+    state, sources = trainer.state, read_json(cell.folder / "sources.json")
     if sources is None:
         raise UserError(
             f"{cell.folder}/sources.json: was removed while the cell ran; delete the folder, and it is trained again"
         )
-    result = {
-        "key": cell.key,
-        "task": recipe.task,
-        "arm": cell.arm,
-        "start": cell.start,
-        "round": cell.round,
-        "origin": origin,
-        "recipe": recipe.name,
-        "settings": identity(recipe, student=cell.teacher is not None),
-        "shapes": asdict(recipe.shapes) if recipe.data == "shapes" else None,
-        "split": splits.test_name,
-        "metric": task.metric,
-        "metrics": scores,
-        "curve": state.curve,
-        "flattened": record.flattened(state.curve, task.metric),
-        "steps": recipe.steps,
-        "images": cell.images,
-        "labelled_images": len(splits.train),
-        "labels": recipe.label_source,
-        "protocol": recipe.protocol_name,
-        "pseudo_labels": labelling,
-        "hashes": {
-            "data": splits.hash,
-            "val": splits.val.hash,
-            "test": splits.test.hash,
-            "train": splits.train.hash,
-            "pool": cell.pool,
-            "weights": cell.weights,
-            "final": checkpoint.weights_hash(final.state_dict()),
-            "source": digest(sources),
-        },
-        "sources": sources,
-        "sources_changed": record.changed(sources),
-        "measured": {
-            "seconds": state.seconds + label_seconds,
-            "label_seconds": label_seconds,
-            "energy_kwh": None if state.joules is None else state.joules / 3.6e6,
-            "peak_memory_gib": state.peak,
-            "hardware": record.hardware(accelerator.num_processes),
-            "versions": record.versions(),
-            "precision": accelerator.mixed_precision,
-            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        },
-    }
+    result = Record(
+        key=cell.key,
+        task=recipe.task,
+        arm=cell.arm,
+        origin=origin,
+        recipe=recipe.name,
+        settings=identity(recipe, student=cell.teacher is not None),
+        shapes=asdict(recipe.shapes) if recipe.data == "shapes" else None,
+        split=splits.test_name,
+        metric=task.metric,
+        metrics=scores,
+        curve=state.curve,
+        flattened=curve.flattened(state.curve, task.metric),
+        steps=recipe.steps,
+        images=cell.images,
+        labelled_images=len(splits.train),
+        labels=recipe.label_source,
+        protocol=recipe.protocol_name,
+        needs=needs,
+        pseudo_labels=labelling,
+        hashes=Hashes(
+            data=splits.hash,
+            val=splits.val.hash,
+            test=splits.test.hash,
+            train=splits.train.hash,
+            pool=cell.pool,
+            weights=cell.weights,
+            final=checkpoint.weights_hash(final.state_dict()),
+            source=digest(sources),
+        ),
+        sources=sources,
+        sources_changed=provenance.changed(sources),
+        measured=Measured(
+            seconds=state.seconds + label_seconds,
+            label_seconds=label_seconds,
+            energy_kwh=None if state.joules is None else state.joules / 3.6e6,
+            peak_memory_gib=state.peak,
+            hardware=hardware(accelerator.num_processes),
+            versions=versions(),
+            precision=accelerator.mixed_precision,
+            finished=time.strftime("%Y-%m-%d %H:%M:%S"),
+        ),
+    )
     if accelerator.is_main_process:
         checkpoint.save(
             cell.folder / "final.pt", {"key": cell.key, "model": final.state_dict(), "mean": mean, "std": std}

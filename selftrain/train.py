@@ -19,7 +19,7 @@ from selftrain import checkpoint
 from selftrain.data.loader import EvalBatches, Photos, Share, Stream, TrainBatches, loader
 from selftrain.models.norm import synchronise
 from selftrain.recipe import Recipe
-from selftrain.record import energy_joules
+from selftrain.system.machine import energy_joules
 from selftrain.system.errors import UserError
 from selftrain.system.progress import Stage, peak_memory
 from selftrain.system.seeds import derive

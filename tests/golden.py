@@ -1,11 +1,10 @@
-"""Runs a program in this process and prints what must not move when its code is rearranged, as one json object.
+"""Runs a program in this process and prints, as one json object, what rearranging code must not move.
 
     python -m tests.golden coco|pascal FOLDER [options of the program]
 
-losses      of every optimizer step, in the order of the cells, as exact hexadecimal floats
-records     of every cell, by the name of its folder without the hash: scores, curve, hashes of first and final weights, of data and pool
-labels      a hash of every label file and of all masks beside it, by the same name
-"""
+losses      of every optimizer step, in the order of the cells, as exact hexadecimal floats records     of
+every cell, by the name of its folder without the hash: scores, curve, hashes of first and final weights, of
+data and pool labels      a hash of every label file and of all masks beside it, by the same name"""
 
 import hashlib
 import json
@@ -13,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from selftrain import record
 from selftrain.system.progress import Stage
 from tests.programs import load
 
@@ -29,6 +29,7 @@ PINNED = (
     "labels",
     "protocol",
 )
+HASHES = ("train", "val", "test", "pool", "weights", "final")
 
 
 def main(program: str, folder: str, *options: str) -> dict:
@@ -56,23 +57,18 @@ def _name(cell: Path) -> str:
 
 
 def _record(cell: Path) -> dict:
-    r = json.loads((cell / "record.json").read_text())
-    found = {name: r[name] for name in PINNED}
-    found["origin"] = found["origin"].split()[
-        0
-    ]  # `teacher KEY`: its key is a matter of how declarations are hashed
-    found["hashes"] = {
-        name: r["hashes"][name] for name in ("train", "val", "test", "pool", "weights", "final")
-    }
-    if r["pseudo_labels"]:
-        left_out = ("teacher_cell", "examples", "hash")  # the file's own hash stands in `labels`
-        found["pseudo_labels"] = {
-            name: value for name, value in r["pseudo_labels"].items() if name not in left_out
-        }
-        found["examples"] = hashlib.blake2b(
-            json.dumps(r["pseudo_labels"]["examples"]).encode(), digest_size=8
-        ).hexdigest()
-    return json.loads(json.dumps(found))
+    r = record.read(cell / "record.json")
+    shown = {name: getattr(r, name) for name in PINNED} | {"arm": str(r.arm)}
+    shown["origin"] = r.origin.split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
+    shown["hashes"] = {name: getattr(r.hashes, name) for name in HASHES}
+    if r.pseudo_labels:
+        left_out = ("examples", "hash")  # the file's own hash stands in `labels`
+        shown["pseudo_labels"] = {
+            name: value for name, value in r.pseudo_labels.items() if name not in left_out
+        } | {"teacher": r.needs["teacher"].final}
+        examples = json.dumps(r.pseudo_labels["examples"])
+        shown["examples"] = hashlib.blake2b(examples.encode(), digest_size=8).hexdigest()
+    return json.loads(json.dumps(shown))
 
 
 def _labels(cell: Path) -> str:

@@ -16,7 +16,7 @@ from selftrain import checkpoint
 from selftrain.data.loader import Stream
 from selftrain.pseudo import label_pool
 from selftrain.recipe import digest
-from selftrain.record import flattened, steps_to
+from selftrain.curve import flattened, steps_to
 from selftrain.system.errors import UserError
 from selftrain.system.stop import Stop
 from selftrain.train import Averages, Engine, Trainer, evaluate, learning_rate, normalised_loss
