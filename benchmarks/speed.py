@@ -38,13 +38,14 @@ import rivals.study as speed_study  # noqa: E402
 from recipes.detection import demo  # noqa: E402
 from rivals.detection import CLASSES, IMAGENET  # noqa: E402
 from rivals.measure import Line, Setting, alternate, threads  # noqa: E402
-from selftrain import record, splits  # noqa: E402
+from selftrain import splits  # noqa: E402
 from selftrain.data.loader import Share, Stream, TrainBatches, loader  # noqa: E402
 from selftrain.data.pool import read_pool  # noqa: E402
 from selftrain.data.sources import CocoSource  # noqa: E402
 from selftrain.pseudo import label_pool  # noqa: E402
 from selftrain.system.errors import UserError  # noqa: E402
 from selftrain.system.files import write_atomic  # noqa: E402
+from selftrain.system.machine import hardware, versions  # noqa: E402
 from selftrain.tasks.detection.coco_ap import coco_ap  # noqa: E402
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.detection.task import Detection  # noqa: E402
@@ -372,7 +373,7 @@ HEADER = ["work", "against", "ours", "theirs", "ratio", "target", "n", "spread o
 
 
 def markdown(s: Setting, lines: list[Line], load: float) -> str:
-    hardware, versions = record.hardware(processes=1), record.versions()
+    machine, installed = hardware(processes=1), versions()
     names = (
         "python",
         "torch",
@@ -390,9 +391,9 @@ def markdown(s: Setting, lines: list[Line], load: float) -> str:
         if s.quick
         else "Medians of n repeats after a warm-up; the sides took turns. The ratio is their cost over ours, of each repeat.",
         "",
-        f"- machine: {hardware['device']}, {hardware['cores']} cores, {hardware['system']}; load by other programs at the start: {load:.1f}",
+        f"- machine: {machine['device']}, {machine['cores']} cores, {machine['system']}; load by other programs at the start: {load:.1f}",
         f"- threads: {s.cores}; of the input pipeline 1; evaluation and json as the libraries have it",
-        f"- versions: {', '.join(f'{name} {versions[name]}' for name in names)}",
+        f"- versions: {', '.join(f'{name} {installed[name]}' for name in names)}",
         *(f"- {remark}" for remark in dict.fromkeys(line.remark for line in lines) if remark),
         "",
         "| " + " | ".join(HEADER) + " |",

@@ -240,10 +240,10 @@ class Estimate:
 def report(console: Console, recipe: Recipe, records: list[Record]) -> None:
     """Table on the screen; the same as markdown, json and a figure in the run's own folder."""
     # brings matplotlib and scipy, which training does not need
-    from selftrain.report.tables import arms_table, write_report
+    from selftrain.report.run_table import arms_table, write_report
 
     folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r.key for r in records])}"
-    console.print(arms_table(records))
+    console.print(arms_table(records).rich())
     write_report(records, folder)
     console.print(
         f"table, records and figure: {folder}/table.md, records.json, curves.png",

@@ -1,8 +1,7 @@
 """What a finished cell leaves behind: one json file with what was run, on what, and what came of it.
 
 `Record` is the schema; each field's meaning stands below it.  `measured` holds what differs between two runs
-of the same cell; everything else is equal bit for bit on the same machine, interrupted or not.
-"""
+of the same cell; everything else is equal bit for bit on the same machine, interrupted or not."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -32,10 +31,7 @@ class Arm:
 
     @property
     def rounds(self) -> int:
-        """Rounds of self-training:
-
-        0 for a supervised arm, 1 for a student, 2 for the student of a student.
-        """
+        """Rounds of self-training: 0 for a supervised arm, 1 for a student, 2 for a student's student."""
         return self.methods.count("self-training")
 
     @property
@@ -43,21 +39,34 @@ class Arm:
         """Sorts the arms of tables and figures: supervised before self-trained, random first."""
         return self.rounds, self.start != "random", self.start, self.methods
 
-    def __str__(self) -> str:
-        """`random`, `imagenet + self-training`, `random + self-training x2`."""
+    @property
+    def supervised(self) -> "Arm":
+        """The same without self-training: the arm of the first teacher; a supervised arm's is itself."""
+        return Arm(self.start, tuple(method for method in self.methods if method != "self-training"))
+
+    @property
+    def words(self) -> list[str]:
+        """The start, then each method with the number of its rounds: `["random", "self-training x2"]`."""
         words = [self.start]
         for method in dict.fromkeys(self.methods):
             times = self.methods.count(method)
             words.append(method if times == 1 else f"{method} x{times}")
-        return " + ".join(words)
+        return words
+
+    def __str__(self) -> str:
+        """`random`, `imagenet + self-training`, `random + self-training x2`."""
+        return " + ".join(self.words)
+
+
+RANDOM = Arm("random")
+"""what every other arm is compared with"""
 
 
 class Setting(Mapping[str, Any]):
-    """A place in a study's tables: what each of the study's axes, such as policy and fraction, is set to
-    there.
+    """A place in a study's tables: the value of each of the study's axes, such as policy and fraction, there.
 
-    It is a mapping from the names of recipe fields to their values, and can be a key of a dictionary.
-    """
+    It is a mapping from the names of recipe fields to their values, and can be a key of a dictionary.  Two
+    settings are equal where their axes and values are, in whatever order."""
 
     __slots__ = ("_values",)
 
@@ -75,7 +84,7 @@ class Setting(Mapping[str, Any]):
         return len(self._values)
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self._values, sort_keys=True))
+        return hash(_hashable(self._values))
 
     def __repr__(self) -> str:
         return f"Setting({', '.join(f'{axis}={value!r}' for axis, value in self._values.items())})"
@@ -83,6 +92,20 @@ class Setting(Mapping[str, Any]):
     def but(self, **changed: Any) -> "Setting":
         """The same place with some axes changed or added."""
         return Setting(self._values, **changed)
+
+    def without(self, *axes: str) -> "Setting":
+        """The same place without these axes."""
+        return Setting({axis: value for axis, value in self._values.items() if axis not in axes})
+
+    def within(self, other: Mapping[str, Any]) -> bool:
+        """Whether every axis of this place has the same value in `other`, which may have further axes."""
+        return all(axis in other and other[axis] == value for axis, value in self._values.items())
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return frozenset((name, _hashable(each)) for name, each in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -165,21 +188,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     shapes: dict[str, Any] | None = None
     """what a generated data set was drawn from; null for other data"""
     split: str | None
-    """which split gave the score: test, or val where there is no labelled test split; null for a cell that is
-    not scored
-    """
+    """which split gave the score: test, or val where there is no labelled test split; null for a
+    cell that is not scored"""
     metric: str | None
     """name of the main score; null for a cell that is not scored"""
     metrics: dict[str, Any]
     """every score on that split"""
     scores: dict[str, Scored] = {}
     """what it scored on further sets, by their names"""
-    curve: list[dict[str, float]]
+    curve: list[dict[str, int | float]]
     """scores on the val split by step"""
     flattened: bool | None
     """whether the last quarter of the steps changed the main score by under 2 % of its last value; null where
-    that cannot be told
-    """
+    that cannot be told"""
     steps: int
     """optimizer steps of its own training"""
     images: int
@@ -215,23 +236,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def arms(records: list[Record]) -> list[Arm]:
-    """The different arms of `records` in the order of tables and figures: supervised before self-trained,
-    random first.
-    """
+    """The different arms, in the order of tables: supervised before self-trained, random first."""
     return sorted({r.arm for r in records}, key=lambda arm: arm.order)
 
 
 def parse(content: dict[str, Any], source: str = "record") -> Record:
     """A record from decoded json; older schemas are brought up to today's.
 
-    Raises UserError naming `source` where a field is missing.
+    Raises UserError that names `source`, where a field is missing or is of another type.
     """
     try:
         return msgspec.convert(_upgrade(content), Record)
     except (msgspec.ValidationError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{source}: not a record of this program ({error}); delete it, and the cell is run again"
-        ) from None
+        why = f"not a record of this program ({error}); delete it, and the cell is run again"
+        raise UserError(f"{source}: {why}") from None
 
 
 def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
@@ -253,18 +271,20 @@ def read(path: Path) -> Record | None:
 
     Raises UserError for a file that is not a record.
     """
-    if not path.exists():
-        return None
-    try:
-        return parse(json.loads(path.read_text()), str(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not a record ({error}); delete it, and the cell is run again") from None
+    return parse(_decode(path), str(path)) if path.exists() else None
 
 
 def read_many(path: Path) -> list[Record]:
-    """The records of one json file: a single one, or a list of them."""
-    content = json.loads(path.read_text())
+    """The records of one json file: a single one, or a list of them.  Raises UserError for any other file."""
+    content = _decode(path)
     return [parse(each, str(path)) for each in (content if isinstance(content, list) else [content])]
+
+
+def _decode(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not a record ({error}); delete it, and the cell is run again") from None
 
 
 def to_json(record: Record) -> dict[str, Any]:

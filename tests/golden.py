@@ -1,9 +1,10 @@
-"""Runs a program in this process and prints what must not move when its code is rearranged, as one json object.
+"""Runs a program in this process and prints, as one json object, what rearranging code must not move.
 
     python -m tests.golden coco|pascal FOLDER [options of the program]
 
 losses      of every optimizer step, in the order of the cells, as exact hexadecimal floats
-records     of every cell, by the name of its folder without the hash: scores, curve, hashes of first and final weights, of data and pool
+records     of every cell, by the name of its folder without the hash: scores, curve, hashes of first and
+            final weights, of data and pool
 labels      a hash of every label file and of all masks beside it, by the same name
 """
 
@@ -13,12 +14,10 @@ import os
 import sys
 from pathlib import Path
 
-import selftrain.program
 from selftrain import record
 from selftrain.system.progress import Stage
 from tests.programs import load
 
-HASHES = ("train", "val", "test", "pool", "weights", "final")
 PINNED = (
     "arm",
     "origin",
@@ -32,6 +31,7 @@ PINNED = (
     "labels",
     "protocol",
 )
+HASHES = ("train", "val", "test", "pool", "weights", "final")
 
 
 def main(program: str, folder: str, *options: str) -> dict:
@@ -43,7 +43,6 @@ def main(program: str, folder: str, *options: str) -> dict:
         shown(self, done, images, **numbers)
 
     Stage.update = update
-    selftrain.program.report = lambda *_: None
     os.chdir(folder)
     code = load(program).cli([*options, "--threads", "1", "--workers", "0"])
     assert code == 0, f"exit code {code}"
@@ -61,16 +60,17 @@ def _name(cell: Path) -> str:
 
 def _record(cell: Path) -> dict:
     r = record.read(cell / "record.json")
-    found = {name: getattr(r, name) for name in PINNED} | {"arm": str(r.arm)}
-    found["origin"] = r.origin.split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
-    found["hashes"] = {name: getattr(r.hashes, name) for name in HASHES}
+    shown = {name: getattr(r, name) for name in PINNED} | {"arm": str(r.arm)}
+    shown["origin"] = r.origin.split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
+    shown["hashes"] = {name: getattr(r.hashes, name) for name in HASHES}
     if r.pseudo_labels:
         left_out = ("examples", "hash")  # the file's own hash stands in `labels`
-        labels = {name: value for name, value in r.pseudo_labels.items() if name not in left_out}
-        found["pseudo_labels"] = labels | {"teacher": r.needs["teacher"].final}
-        examples = json.dumps(r.pseudo_labels["examples"]).encode()
-        found["examples"] = hashlib.blake2b(examples, digest_size=8).hexdigest()
-    return json.loads(json.dumps(found))
+        shown["pseudo_labels"] = {
+            name: value for name, value in r.pseudo_labels.items() if name not in left_out
+        } | {"teacher": r.needs["teacher"].final}
+        examples = json.dumps(r.pseudo_labels["examples"])
+        shown["examples"] = hashlib.blake2b(examples.encode(), digest_size=8).hexdigest()
+    return json.loads(json.dumps(shown))
 
 
 def _labels(cell: Path) -> str:

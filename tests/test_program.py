@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from selftrain.data.shapes.generate import Shapes, generate
-from selftrain.report.tables import arms_markdown, arms_rows
+from selftrain.record import read_many
+from selftrain.report.run_table import grid
 from tests.programs import path
 
 
@@ -68,15 +69,15 @@ def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(name, own,
     first = run(name, *short, cwd=tmp_path, launcher=True)
     assert first.returncode == 0, first.stderr[-3000:]
     folder = next((tmp_path / "runs").glob("*demo-*"))
-    records = json.loads((folder / "records.json").read_text())
-    assert sorted(r["arm"] for r in records) == [
+    records = read_many(folder / "records.json")
+    assert sorted(str(r.arm) for r in records) == [
         "imagenet",
         "imagenet + self-training",
         "random",
         "random + self-training",
     ]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG") and all(
-        r["split"] == "test" for r in records
+        r.split == "test" for r in records
     )
     for stage in ("estimate:", "label the pool", "learning rate", *stages):
         assert stage in first.stdout, stage
@@ -87,7 +88,7 @@ def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(name, own,
         "steps", ""
     )
     assert first.stdout.split("test split")[-1] == again.stdout.split("test split")[-1]  # the same table
-    assert (folder / "table.md").read_text() == arms_markdown(records)
+    assert (folder / "table.md").read_text() == grid(records)
     assert len(list((tmp_path / "runs" / "cells").iterdir())) == 4 and not list(
         (tmp_path / "runs").rglob("last.pt")
     )
@@ -224,69 +225,3 @@ def test_a_list_of_papers_and_hidden_coarse_labels(tmp_path):
     (tmp_path / "half.txt").write_text(aug[-1])
     done = run("pascal", *few, "--image-ids", "half.txt", "--unlabeled", "rest", cwd=tmp_path)
     assert done.returncode == 1 and "train_aug" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_the_table_bills_a_student_for_its_teacher():
-    def record(arm, start, round, ap, curve, images, teacher=None, seed=0, lr=1):
-        return {
-            "arm": arm,
-            "start": start,
-            "round": round,
-            "key": arm,
-            "metric": "AP",
-            "metrics": {"AP": ap},
-            "curve": curve,
-            "images": images,
-            "recipe": "demo",
-            "split": "test",
-            "settings": {"policy": "S1", "fraction": 1.0, "seed": seed, "lr": lr},
-            "hashes": {"val": "v", "test": "t", "pool": "p" if teacher else None},
-            "pseudo_labels": {"teacher_cell": teacher} if teacher else None,
-            "measured": {"seconds": 60.0},
-        }
-
-    random = record("random", "random", 0, 20.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100)
-    imagenet = record(
-        "imagenet", "imagenet", 0, 30.0, [{"step": 5, "AP": 21.0}, {"step": 10, "AP": 31.0}], 100
-    )
-    student = record(
-        "random + self-training",
-        "random",
-        1,
-        19.0,
-        [{"step": 5, "AP": 9.0}, {"step": 10, "AP": 19.0}],
-        200,
-        teacher="random",
-    )
-    header, rows = arms_rows([random, student, imagenet])
-    assert header == ["arm", "AP", "ΔAP to random", "steps to random's AP", "images seen", "time"]
-    assert rows == [
-        ["random", "20.0", "–", "10", "100", "1 min 00 s"],
-        [
-            "imagenet",
-            "30.0",
-            "+10.0",
-            "≤ 5",
-            "100",
-            "1 min 00 s",
-        ],  # ≤: at its first evaluation, perhaps before
-        ["random + self-training", "19.0", "-1.0", "not reached", "300", "2 min 00 s"],
-    ]
-
-    more = [
-        record("random", "random", 0, 22.0, [{"step": 5, "AP": 10.0}, {"step": 10, "AP": 20.0}], 100, seed=1)
-        | {"key": "random1"},
-        record(
-            "imagenet", "imagenet", 0, 33.0, [{"step": 5, "AP": 11.0}, {"step": 10, "AP": 31.0}], 100, seed=1
-        )
-        | {"key": "imagenet1"},
-    ]
-    two = arms_rows([random, imagenet, *more])[1]
-    assert two[0][1] == "21.0 ± 12.7"  # t(0.975, 1) = 12.706, standard error 1
-    assert two[1][1:4] == ["31.5 ± 19.1", "+10.5 ± 6.4", "≤ 5 to 10"]  # paired by seed: 10 and 11
-    with pytest.raises(ValueError, match="lr"):
-        arms_rows([random, record("imagenet", "imagenet", 0, 30.0, [], 100, lr=2)])
-    with pytest.raises(ValueError, match="test split"):
-        arms_rows([random, imagenet | {"hashes": imagenet["hashes"] | {"test": "other"}}])
-    with pytest.raises(ValueError, match="two records of one arm and seed"):
-        arms_rows([random, random])

@@ -1,55 +1,50 @@
-"""Records know the code that made them."""
+"""Records are read whatever their schema and refused where they are none."""
+
+import json
+from pathlib import Path
+
+import pytest
 
 from selftrain import record
+from selftrain.record import Arm, Need
+from selftrain.system.errors import UserError
+from tests.records import RANDOM_STUDENT, made_up
 
-CODE = '''"""What it is."""
-import os  # needed
-
-
-def double(x: int) -> int:
-    """Twice x.
-
-    On two lines.
-    """
-    # why
-    return 2 * x  # here
-'''
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_comments_and_docstrings_are_no_change_of_the_code():
-    assert record._bare(CODE) == "import os\ndef double(x: int) -> int:\n    return 2 * x"
-    other = (
-        CODE.replace("Twice x.", "x and x.")
-        .replace("# why", "# because")
-        .replace("  # here", "")
-        .replace("What it is.", "Another")
-    )
-    assert record._bare(other) == record._bare(CODE)
-    assert record._bare(CODE.replace("2 * x", "3 * x")) != record._bare(CODE)
-    assert (
-        record._bare('x = f"{y} # no comment"\n') == 'x = f"{y} # no comment"'
-    )  # whatever a Python's tokens of it are
+def test_what_is_written_is_read_again(tmp_path):
+    made = made_up(RANDOM_STUDENT, seed=3, score=31.5)
+    record.write(tmp_path / "record.json", made)
+    assert record.read(tmp_path / "record.json") == made and record.read(tmp_path / "none.json") is None
+    assert record.read_many(tmp_path / "record.json") == [made]
+    assert (made.seed, made.score) == (3, 31.5)
+    (tmp_path / "records.json").write_text(json.dumps([record.to_json(made)] * 2))
+    assert record.read_many(tmp_path / "records.json") == [made, made]
 
 
-def test_every_file_that_decides_a_result_is_counted_and_reporting_is_not():
-    names = record.sources()
-    assert {
-        "augment/ops.py",
-        "selftrain/train.py",
-        "selftrain/data/loader.py",
-        "selftrain/tasks/detection/task.py",
-    } <= names.keys()
-    assert not any(name.startswith(record.NOT_DECIDING) for name in names)
+def test_a_record_of_an_older_schema_is_brought_up_to_this_one():
+    made = made_up(RANDOM_STUDENT)
+    old = record.to_json(made) | {"schema": 2, "arm": "random + self-training", "start": "random", "round": 1}
+    teacher = old.pop("needs")["teacher"]
+    old["pseudo_labels"] |= {"teacher_cell": teacher["cell"], "teacher": teacher["final"]}
+    assert record.parse(old) == made
+    for name in ("task", "protocol"):
+        del old[name]
+    assert record.parse(old | {"schema": 1}) == made
+    file = next((ROOT / "results" / "records" / "study").glob("imagenet-self-training-*.json"))
+    old, new = json.loads(file.read_text()), record.read(file)
+    assert new.arm == Arm("imagenet", ("self-training",)) and str(new.arm) == old["arm"]
+    labels = old["pseudo_labels"]
+    assert new.needs == {"teacher": Need(labels["teacher_cell"], labels["teacher"])}
+    assert not {"teacher", "teacher_cell"} & new.pseudo_labels.keys()
+    assert json.dumps(record.to_json(new)["curve"]) == json.dumps(
+        old["curve"]
+    )  # steps are still whole numbers
 
 
-def test_a_record_of_other_code_says_which_files():
-    now = record.sources()
-    fresh = {"schema": record.SCHEMA, "sources": now, "sources_changed": []}
-    assert record.stale(fresh) == []
-    assert record.stale(
-        fresh | {"sources": now | {"selftrain/train.py": "0" * 8, "selftrain/gone.py": "1" * 8}}
-    ) == ["code changed since: selftrain/gone.py, selftrain/train.py"]
-    assert record.stale(fresh | {"sources_changed": ["augment/ops.py"]}) == [
-        "code changed while it ran: augment/ops.py"
-    ]
-    assert record.stale({"schema": 1}) == ["its schema is 1, now 2"]
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema": 3}', '{"schema": 2, "arm": "random"}'])
+def test_what_is_no_record_is_refused_by_its_name(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(UserError, match="x.json: not a record"):
+        record.read(tmp_path / "x.json")

@@ -1,310 +1,244 @@
-"""The records of a study, by policy, fraction, arm and seed, and what is said of several seeds: means, paired differences, intervals."""
+"""The records of a study by arm, place and seed, and what they say of an arm at a place."""
 
 import json
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
-
-from selftrain.record import arms, flattened, last_quarter
-from selftrain.report.places import is_student, place
+from selftrain.record import Arm, Record, Setting, arms, read
+from selftrain.report.comparable import check_run, check_study
+from selftrain.report.cost import Cost, chain, cost
+from selftrain.report.flatness import REASONS, why_not_flat
+from selftrain.report.places import PLACE, order, place_name, setting_of
+from selftrain.report.statistics import Estimate, decimals
 from selftrain.system.errors import UserError
 
-NOT_THERE = "–"
+Seeds = dict[int, Record]  # the records of an arm at a place
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Mean of n values and half width of its 95 % t interval (nan of one value)."""
+def find_axes(records: list[Record]) -> tuple[str, ...]:
+    """policy, fraction and labels, then every other recipe field whose values differ between records.
 
-    mean: float
-    half: float
-    n: int
-
-    @classmethod
-    def of(cls, values: list[float]) -> "Estimate | None":
-        if not values:
-            return None
-        n = len(values)
-        half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5) if n > 1 else float("nan")
-        return cls(float(np.mean(values)), half, n)
-
-    def show(self, digits: int, sign: str = "") -> str:
-        """`12.3` of one value, `12.3 ± 0.4` of several."""
-        mean = f"{round(self.mean, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.0
-        return mean if self.n == 1 else f"{mean} ± {self.half:.{digits}f}"
-
-
-def mean_interval(values: list[float], digits: int, sign: str = "") -> str:
-    return Estimate.of(values).show(digits, sign)
-
-
-def decimals(records: list[dict]) -> int:
-    """How many are printed: one, where a score reaches 10."""
-    return 1 if max(r["metrics"][r["metric"]] for r in records) >= 10 else 2
-
-
-def check_alike(records: list[dict]) -> None:
-    """Raises ValueError where records of one policy and fraction differ in more than start, self-training and seed: their mean would mean nothing."""
-    _check_same(records, frozenset(), "start, self-training and seed")
-    places = [(r["arm"], r["settings"]["seed"]) for r in records]
-    if twice := {place for place in places if places.count(place) > 1}:
-        raise ValueError(f"two records of one arm and seed: {sorted(twice)}")
-
-
-VARIED = frozenset(
-    ("policy", "magnitude", "randaugment_ops", "fraction", "steps", "human labels")
-)  # by a study, besides start, self-training and seed
-
-
-def _check_same(records: list[dict], but: frozenset[str], what: str) -> None:
-    first: dict[tuple, str] = {}
-    for r in records:
-        seed, fraction, student = r["settings"]["seed"], r["settings"]["fraction"], r["round"] > 0
-        known = {
-            "recipe": r["recipe"],
-            "split": r["split"],
-            "val split": r["hashes"]["val"],
-            "test split": r["hashes"]["test"],
-            "pool": r["hashes"]["pool"],
-            "training images": r["hashes"].get("train"),
-            "human labels": r.get("labels"),
-            "number of labelled images": r.get("labelled_images"),
-            "first weights": r["hashes"].get("weights"),
-            **r["settings"],
-        }
-        # what may differ by more than is asked: the pool exists for students alone, and may be the rest of a seed's own labels; weights are a start's
-        labels = (r.get("labels"), fraction)
-        apart = {
-            "pool": (student and r.get("protocol"), seed, fraction),
-            "training images": (*labels, seed),
-            "number of labelled images": labels,
-            "first weights": (r["start"], student and (r["round"], seed, r["settings"]["policy"], *labels)),
-        }
-        for name in known.keys() - but - {"seed"}:
-            value = json.dumps(known[name])
-            if first.setdefault((name, apart.get(name)), value) != value:
-                raise ValueError(f"these records differ in more than {what}: {name}")
-
-
-def bill(record: dict, by_key: dict[str, dict]) -> tuple[int, float]:
-    """(images, seconds) of a cell and of its teachers.  Raises ValueError where a teacher's record is not there: the cost would look too low."""
-    images, seconds = record["images"], record["measured"]["seconds"]
-    labels = record["pseudo_labels"]
-    if not labels:
-        return images, seconds
-    if labels["teacher_cell"] not in by_key:
-        raise ValueError(
-            f"{record['arm']}, {record['settings']['policy']}, {record['settings']['fraction']:g}, seed {record['settings']['seed']}: "
-            f"the record of its teacher (cell {labels['teacher_cell']}) is missing"
-        )
-    more = bill(by_key[labels["teacher_cell"]], by_key)
-    return images + more[0], seconds + more[1]
+    A field that some recipes do not have, because their policy makes it idle or because no student reads it
+    there, is an axis only where those that have it differ.  Steps are no axis where each policy has its own.
+    """
+    values: dict[str, set[tuple]] = {}
+    for record in records:
+        for name, value in record.settings.items():
+            within = record.settings["policy"] if name == "steps" else None
+            values.setdefault(name, set()).add((within, json.dumps(value)))
+    varied = [
+        name
+        for name, seen in values.items()
+        if name not in (*PLACE, "seed") and len(seen) > len({within for within, _ in seen})
+    ]
+    return *PLACE, *varied
 
 
 class Matrix:
     """One study's records.
 
-    Raises ValueError where records differ in more than a study varies, those of one policy and fraction in more than start, self-training and seed; where two have
-    one place, where a student's teacher is missing, and where a score is not a number.
-    """
+    A place is a Setting of the study's axes.  Where a method takes one without `labels`, it is that of the
+    kind of labels that the arm is shown with in tables of one kind.
 
-    def __init__(self, name: str, records: list[dict]):
+    Raises ValueError where records are not comparable (`comparable.py`), where two have one place and seed,
+    where a student's teacher is missing, and where a score is not a number."""
+
+    def __init__(self, name: str, records: list[Record]):
+        """name: of the study; records: at least one."""
         self.name, self.records = name, records
-        self.task, self.metric = records[0]["task"], records[0]["metric"]
-        self.by_key = {r["key"]: r for r in records}
-        self.by_place: dict[tuple, dict[int, dict]] = {}
-        self.longer: dict[
-            tuple, dict[int, dict]
-        ] = {}  # the same of supervised arms of other studies, for as many images as a self-trained arm: see `find_longer`
+        self.task, self.metric = records[0].task, records[0].metric
+        self.by_key = {r.key: r for r in records}
+        self.axes = find_axes(records)
+        self._records: dict[Arm, dict[Setting, Seeds]] = {}
+        # supervised arms of other studies, for as many images as a self-trained arm: see `longer.py`
+        self.longer: dict[Arm, dict[Setting, Seeds]] = {}
         for r in records:
-            seeds, seed = self.by_place.setdefault(place(r), {}), r["settings"]["seed"]
-            if seed in seeds:
-                raise ValueError(f"two records of one place: {place(r)}, seed {seed}")
-            if not all(math.isfinite(r["metrics"][name]) for name in self.metrics):
-                raise ValueError(f"a score of {place(r)}, seed {seed}, is not a number")
-            seeds[seed] = r
-            bill(r, self.by_key)
-        _check_same(records, VARIED, "policy, fraction, steps, start, self-training and seed")
-        for at in self.places():
-            check_alike([r for arm in self.arms for r in self.at(arm, *at).values()])
+            place = setting_of(r, self.axes)
+            seeds = self._records.setdefault(r.arm, {}).setdefault(place, {})
+            shown = f"{r.arm}, {place_name(place)}, seed {r.seed}"
+            if r.seed in seeds:
+                raise ValueError(f"two records of one place: {shown}")
+            if not all(math.isfinite(r.metrics[name]) for name in self.metrics):
+                raise ValueError(f"a score of {shown} is not a number")
+            seeds[r.seed] = r
+            chain(r, self.by_key)
+        check_study(records, self.axes)
+        for place in self.places:
+            check_run([r for arm in self.arms for r in self.at(arm, place).values()])
+
+    # ---- what there is -----------------------------------------------------------------------------
+
+    @cached_property
+    def places(self) -> list[Setting]:
+        """Where anything ran: all policies at the largest fraction first."""
+        return sorted({place for there in self._records.values() for place in there}, key=order)
 
     @cached_property
     def kinds(self) -> list[str]:
-        return sorted({key[3] for key in self.by_place}, key=lambda kind: (kind != "train", kind))
+        """The kinds of labels, the usual one first."""
+        return sorted({place["labels"] for place in self.places}, key=lambda kind: (kind != "train", kind))
 
     @cached_property
     def policies(self) -> list[str]:
-        return sorted({r["settings"]["policy"] for r in self.records})
+        """The augmentation policies, from weak to strong."""
+        return sorted({place["policy"] for place in self.places})
 
     @cached_property
     def fractions(self) -> list[float]:
-        return sorted({r["settings"]["fraction"] for r in self.records})
+        """The shares of the labels, from small to large."""
+        return sorted({place["fraction"] for place in self.places})
 
     @cached_property
-    def arms(self) -> list[str]:
+    def variants(self) -> list[Setting]:
+        """The values of further axes that ran together.
+
+        They are one empty setting where the study has no further axis.
+        """
+        return _widest([place.without(*PLACE) for place in self.places])
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """In the order of tables and figures."""
         return arms(self.records)
 
     @cached_property
-    def starts(self) -> list[str]:
-        return [arm for arm in self.arms if any(r["arm"] == arm and r["round"] == 0 for r in self.records)]
+    def starts(self) -> list[Arm]:
+        """The arms without self-training."""
+        return [arm for arm in self.arms if not arm.rounds]
 
     @cached_property
     def metrics(self) -> list[str]:
-        return [name for name in self.records[0]["curve"][-1] if name != "step"]
+        """The names of the scores along a curve, the main one first."""
+        return [name for name in self.records[0].curve[-1] if name != "step"]
 
     @cached_property
     def digits(self) -> int:
+        """Decimals of a score."""
         return decimals(self.records)
 
-    def at(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> dict[int, dict]:
-        """Records by seed; of a supervised arm those of the human labels, whatever the pool.  labels: default `labels_of`."""
-        labels = labels or self.labels_of(arm)
-        key = arm, policy, fraction, labels if is_student(arm) else labels.partition("+")[0]
-        return self.by_place.get(key) or self.longer.get(key, {})
+    @cached_property
+    def seeds(self) -> list[int]:
+        """All of them."""
+        return sorted({r.seed for r in self.records})
 
-    def labels_of(self, arm: str) -> str:
-        """The kind of labels that tables of one kind show an arm with: the first that it has."""
-        return self._first_kind.get(arm, self.kinds[0])
+    def columns(self, **fixed: str | float) -> list[Setting]:
+        """The places that have these values, without their kind of labels.
+
+        Only those where an arm ran with the kind of labels that tables of one kind show it with.
+        """
+        there = [place.without("labels") for place in self.places if Setting(fixed).within(place)]
+        return [place for place in _widest(there) if any(self.at(arm, place) for arm in self.arms)]
+
+    # ---- an arm at a place -------------------------------------------------------------------------
+
+    def at(self, arm: Arm, setting: Setting) -> Seeds:
+        """The records by seed of an arm that belong to a place, wherever it stands itself (see `own`)."""
+        there = self._records.get(arm) or self.longer.get(arm, {})
+        return there.get(self.own(arm, setting), {})
+
+    def own(self, arm: Arm, setting: Setting) -> Setting:
+        """The place where an arm itself stands, whose records belong to `setting` too.
+
+        A supervised arm stands with its human labels alone, whatever the pool of the students beside it; and
+        an arm has no axis that its recipes have no field of: a teacher is the same whatever weight its
+        students give its labels."""
+        labels = setting.get("labels", self._first_kind.get(arm, self.kinds[0]))
+        if not arm.rounds:
+            labels = self._human_labels.get(labels, labels)
+        wanted = setting.but(labels=labels)
+        there = self._records.get(arm) or self.longer.get(arm, {})
+        own = next((place for place in there if place.within(wanted)), None)
+        return own or Setting({axis: wanted[axis] for axis in self.axes if axis in wanted})
+
+    def stands(self, arm: Arm, setting: Setting) -> bool:
+        """Whether an arm's records at a place are of that very place, and not shown there beside others."""
+        return self.own(arm, setting) == setting
 
     @cached_property
-    def _first_kind(self) -> dict[str, str]:
-        return {arm: kind for kind in reversed(self.kinds) for arm, *_, its in self.by_place if its == kind}
+    def _human_labels(self) -> dict[str, str]:
+        """Of a student's kind of labels those that its teacher learned from."""
+        return {r.protocol: r.labels for r in self.records if r.arm.rounds}
 
-    def score(
-        self, arm: str, policy: str, fraction: float, metric: str | None = None, labels: str | None = None
-    ) -> Estimate | None:
-        return Estimate.of(
-            [r["metrics"][metric or self.metric] for r in self.at(arm, policy, fraction, labels).values()]
-        )
-
-    def differences(
-        self,
-        arm: str,
-        base: str,
-        policy: str,
-        fraction: float,
-        metric: str | None = None,
-        labels: str | None = None,
-    ) -> list[float]:
-        """arm - base, paired by seed."""
-        mine, theirs = self.at(arm, policy, fraction, labels), self.at(base, policy, fraction, labels)
-        return [
-            mine[seed]["metrics"][metric or self.metric] - theirs[seed]["metrics"][metric or self.metric]
-            for seed in sorted(mine.keys() & theirs.keys())
-        ]
-
-    def rising(
-        self, arm: str, policy: str, fraction: float, labels: str | None = None, seeds: set[int] | None = None
-    ) -> str | None:
-        """Why it cannot be said to have flattened, if one of its seeds (default: all) cannot; judged by the curve itself."""
-        reasons = [
-            why_not_flat(r)
-            for seed, r in self.at(arm, policy, fraction, labels).items()
-            if seeds is None or seed in seeds
-        ]
-        return next(
-            (
-                why
-                for why in ("still rising", "fell at the end", "learned nothing", "too few points to tell")
-                if why in reasons
-            ),
-            None,
-        )
-
-    def taught_by(self, arm: str, policy: str, fraction: float, labels: str | None = None) -> list[str]:
-        """The arms of a student's teachers, its own first; of a supervised arm none."""
-        found, r = [], next(iter(self.at(arm, policy, fraction, labels).values()))
-        while r["pseudo_labels"]:
-            r = self.by_key[r["pseudo_labels"]["teacher_cell"]]
-            found.append(r["arm"])
-        return found
-
-    def under_trained(
-        self, arm: str, base: str, policy: str, fraction: float, labels: str | None = None
-    ) -> dict[str, str]:
-        """Of two arms and their teachers those whose curves had not flattened on the seeds that both have, and why that is said: the schedule may have decided between the two."""
-        at = policy, fraction, labels
-        seeds = self.at(arm, *at).keys() & self.at(base, *at).keys()
+    @cached_property
+    def _first_kind(self) -> dict[Arm, str]:
+        """The kind of labels that tables of one kind show an arm with: the first that it has."""
         return {
-            each: why
-            for mine in (arm, base)
-            if seeds
-            for each in (mine, *self.taught_by(mine, *at))
-            if (why := self.rising(each, *at, seeds))
+            arm: kind
+            for kind in reversed(self.kinds)
+            for arm, there in self._records.items()
+            if any(place["labels"] == kind for place in there)
         }
 
-    def places(self) -> list[tuple[str, float, str]]:
-        """(policy, fraction, kind of labels) where anything ran: all policies at the largest fraction first."""
-        return sorted({key[1:] for key in self.by_place}, key=lambda key: (-key[1], key[0], key[2]))
+    def score(self, arm: Arm, setting: Setting, metric: str | None = None) -> Estimate | None:
+        """An arm's score over seeds, or None where it did not run; metric: default the main one."""
+        return Estimate.of([r.metrics[metric or self.metric] for r in self.at(arm, setting).values()])
+
+    def differences(self, arm: Arm, base: Arm, setting: Setting, metric: str | None = None) -> list[float]:
+        """The score of `arm` less that of `base`, for each seed that both have.
+
+        metric: default the main one.
+        """
+        metric = metric or self.metric
+        scores, of_base = self.at(arm, setting), self.at(base, setting)
+        return [
+            scores[seed].metrics[metric] - of_base[seed].metrics[metric]
+            for seed in sorted(scores.keys() & of_base.keys())
+        ]
+
+    def cost(self, arm: Arm, setting: Setting) -> Cost:
+        """What the first seed of an arm cost, its teachers included."""
+        return self.cost_of(next(iter(self.at(arm, setting).values())))
+
+    def cost_of(self, record: Record) -> Cost:
+        """What a cell cost, its teachers included."""
+        return cost(record, self.by_key)
+
+    # ---- whether its curves had flattened ----------------------------------------------------------
+
+    def rising(self, arm: Arm, setting: Setting, seeds: set[int] | None = None) -> str | None:
+        """Why it cannot be said to have flattened, if one of its seeds (default: all) cannot."""
+        records = self.at(arm, setting)
+        reasons = {why_not_flat(r) for seed, r in records.items() if seeds is None or seed in seeds}
+        return next((why for why in REASONS if why in reasons), None)
+
+    def teachers(self, arm: Arm, setting: Setting) -> list[Arm]:
+        """The arms of a student's teachers, its own first; of a supervised arm none."""
+        first = next(iter(self.at(arm, setting).values()))
+        return [r.arm for r in chain(first, self.by_key)[1:]]
+
+    def under_trained(self, arm: Arm, base: Arm, setting: Setting) -> dict[Arm, str]:
+        """Of two arms and their teachers those whose curves had not flattened, and why that is said.
+
+        Only the seeds that both have count.  There the schedule may have decided between the two.
+        """
+        seeds = self.at(arm, setting).keys() & self.at(base, setting).keys()
+        return {
+            each: why
+            for of in (arm, base)
+            if seeds
+            for each in (of, *self.teachers(of, setting))
+            if (why := self.rising(each, setting, seeds))
+        }
 
 
-def dagger(rising: object) -> str:
-    return " †" if rising else ""
+def _widest(settings: list[Setting]) -> list[Setting]:
+    """Each once, in the order of tables, and only those that no other one holds with a further axis."""
+    different = sorted(set(settings), key=order)
+    return [
+        each
+        for each in different
+        if not any(each.within(other) and len(other) > len(each) for other in different)
+    ]
 
 
-def why_not_flat(r: dict) -> str | None:
-    """Why a cell's curve cannot be said to have flattened; None where it had."""
-    curve, metric = r["curve"], r["metric"]
-    if r["metrics"][metric] <= 1.01 * r["metrics"].get(
-        "chance", 0.0
-    ):  # mIoU of one class everywhere: flat, and nothing learned
-        return "learned nothing"
-    if flattened(curve, metric):
-        return None
-    if (gain := last_quarter(curve, metric)) is None:
-        return "learned nothing" if curve[-1][metric] <= 0 else "too few points to tell"
-    return "still rising" if gain > 0 else "fell at the end"
+def read_study(folder: Path) -> Matrix | None:
+    """The study in a folder of records; None where there are none.
 
-
-def find_longer(matrix: Matrix, others: list[Matrix]) -> None:
-    """Take supervised arms of other studies that differ from this one's in nothing but the steps, and saw as many images as a self-trained arm and its teacher.
-
-    They are what self-training is to be compared with at equal cost; their arm is called `imagenet, 3x steps`.
+    Raises UserError where they do not belong together.
     """
-    costs = {
-        (r["settings"]["policy"], r["settings"]["fraction"], r["labels"], bill(r, matrix.by_key)[0])
-        for r in matrix.records
-        if r["round"]
-    }
-    for long in (r for other in others for r in other.records if r["round"] == 0):
-        arm, *at = place(long)
-        seed = long["settings"]["seed"]
-        short = matrix.by_place.get((arm, *at), {}).get(seed)
-        if (
-            short
-            and (*at, long["images"]) in costs
-            and long["images"] > short["images"]
-            and _but_steps(long) == _but_steps(short)
-        ):
-            name = f"{arm}, {long['images'] / short['images']:g}x steps"
-            matrix.longer.setdefault((name, *at), {})[seed] = long
-
-
-def _but_steps(r: dict) -> dict:
-    settings = {name: value for name, value in r["settings"].items() if name != "steps"}
-    return {
-        "settings": settings,
-        "labels": r["labels"],
-        **{name: r["hashes"][name] for name in ("data", "train", "val", "test", "weights")},
-    }
-
-
-def read_studies(folder: Path) -> list[Matrix]:
-    """The studies below `folder`, one a subfolder of records.  Raises UserError where there are none, or where those of a study do not belong together."""
-    found = []
-    for sub in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []:
-        records = [json.loads(file.read_text()) for file in sorted(sub.glob("*.json"))]
-        if records:
-            try:
-                found.append(Matrix(sub.name, records))
-            except ValueError as error:
-                raise UserError(f"{sub}: {error}") from error
-    if not found:
-        raise UserError(f"{folder}: no records there; python benchmarks/study.py makes them")
-    for matrix in found:
-        find_longer(matrix, [other for other in found if other is not matrix])
-    return found
+    records = [read(file) for file in sorted(folder.glob("*.json"))]
+    try:
+        return Matrix(folder.name, records) if records else None
+    except ValueError as error:
+        raise UserError(f"{folder}: {error}") from error

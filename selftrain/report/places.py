@@ -1,32 +1,70 @@
-"""Where a run stands in a study's tables, and how that is written: one spelling for commands, tables, figures, verdict and published numbers."""
+"""Where a run stands in a study's tables, and how that is written.
 
-import re
+There is one spelling for commands, tables, figures, the verdict and the published numbers.
+"""
 
+from typing import Any
 
-def kind(r: dict) -> str:
-    """Which labels, where a data set has several kinds (PASCAL): train, train_aug; of students also train+pseudo_aug, whose teacher is a train one."""
-    return r.get("protocol", r["labels"]) if r["round"] else r["labels"]
+from selftrain.record import Record, Setting
 
-
-def place(r: dict) -> tuple[str, str, float, str]:
-    """(arm, policy, fraction, kind of labels) of a record."""
-    return r["arm"], r["settings"]["policy"], r["settings"]["fraction"], kind(r)
+PLACE = ("policy", "fraction", "labels")  # the axes of every study
 
 
-def is_student(arm: str) -> bool:
-    """`imagenet + self-training`, `random + self-training x2`; not `checkpoint:/self-training/final.pt`."""
-    return re.search(r" \+ self-training( x\d+)?$", arm) is not None
+def kind(record: Record) -> str:
+    """Which labels a cell learned from, where a data set has several kinds (PASCAL: train, train_aug).
+
+    Of a student also train+pseudo_aug: pseudo-labels of the photos that have only coarse masks, by a teacher
+    that learned from the fine ones."""
+    return record.protocol if record.arm.rounds else record.labels
 
 
-def of_pool(labels: str) -> bool:
-    """Whether a kind of labels is that of a pool (PASCAL's `train+pseudo_aug`): its supervised arms stand, and are asked for, with the human labels alone."""
-    return "+" in labels
+def setting_of(record: Record, axes: tuple[str, ...] = PLACE) -> Setting:
+    """The place of a record in a study with these axes.
+
+    An axis that is no field of the record's recipe is left out.
+    """
+    values = record.settings | {"labels": kind(record)}
+    return Setting({axis: values[axis] for axis in axes if axis in values})
 
 
 def percent(fraction: float) -> str:
+    """`20 %`."""
     return f"{100 * fraction:g} %"
 
 
-def place_name(policy: str, fraction: float, labels: str = "train", of: str = "") -> str:
-    """`S4, 100 %`, and the kind of labels where it is not the usual one."""
-    return f"{policy}, {percent(fraction)}{of}{'' if labels == 'train' else f', {labels}'}"
+def place_name(setting: Setting, of: str = "") -> str:
+    """`S4, 100 %`; then the kind of labels where it is unusual, and further axes as `backbone resnet18`.
+
+    of: what follows the share, such as " of the labels".
+    """
+    words = []
+    for axis, value in setting.items():
+        if axis == "policy":
+            words.append(value)
+        elif axis == "fraction":
+            words.append(percent(value) + of)
+        elif axis != "labels":
+            words.append(f"{axis.replace('_', ' ')} {_text(value)}")
+        elif value != "train":
+            words.append(value)
+    return ", ".join(words)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def order(setting: Setting) -> tuple:
+    """Sorts places: those with most labels first, then by policy, further axes and kind of labels."""
+    further = [(axis, _sortable(value)) for axis, value in setting.items() if axis not in PLACE]
+    return -setting.get("fraction", 0.0), setting.get("policy", ""), further, setting.get("labels", "")
+
+
+def _sortable(value: Any) -> tuple:
+    """Values of one axis may be of several types: pseudo_threshold is a number or `auto`."""
+    number = isinstance(value, int | float)
+    return not number, value if number else 0.0, "" if number else _text(value)

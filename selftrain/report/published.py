@@ -1,56 +1,66 @@
 """What the papers print, for the tables to show beside what was measured.
 
-Each number carries its source and how far it can be trusted: "read" (seen in the paper's own table or the official repository),
-"plotted" (read off a figure, +-0.1), "recalled" (not checked against the paper's own table).
-They are COCO AP (EfficientNet-B7 RetinaNet at 640 px) and PASCAL VOC 2012 mIoU (NAS-FPN segmenters at 512 px): numbers measured on other
-data stand beside them to compare the pattern, never the level.  What other methods of semi-supervised detection print, under protocols of their own, is left out.
-"""
+Each number carries its source and how far it can be trusted: "read" (seen in the paper's own table or the
+official repository), "plotted" (read off a figure, +-0.1), "recalled" (not checked against the paper's own
+table). They are COCO AP (EfficientNet-B7 RetinaNet at 640 px) and PASCAL VOC 2012 mIoU (NAS-FPN segmenters at
+512 px): numbers measured on other data stand beside them to compare the pattern, never the level.  What other
+methods of semi-supervised detection print, under protocols of their own, is left out."""
 
 from dataclasses import dataclass
 
-from selftrain.report.places import is_student, place_name
+from selftrain.record import RANDOM, Arm, Setting
+from selftrain.report.places import place_name
 
 ZOPH = "Zoph et al. 2020, arXiv 2006.06882"
 HE = "He et al. 2018, arXiv 1811.08883"
+METRICS = {"coco": "AP", "pascal": "mIoU"}
 MARKS = ("read", "plotted", "recalled")  # from sure to unsure
 
 
 @dataclass(frozen=True)
 class Number:
+    """A published score, or a difference of two."""
+
     value: float
-    source: str  # table or figure
-    mark: str = "read"  # of MARKS
+    source: str
+    """paper, and table or figure"""
+    mark: str = "read"
+    """one of MARKS"""
 
     def __str__(self) -> str:
+        """`39.2`, `≈40.85`, `84.8 (r)`."""
         return self.show()
 
     def show(self, sign: str = "") -> str:
-        value = (
-            f"{self.value:g}"
-            if self.mark == "plotted" and not sign
-            else f"{round(self.value, 1) + 0.0:{sign}.1f}"
-        )
+        """The same; sign: "+" prints the sign of positive numbers too."""
+        plotted = self.mark == "plotted" and not sign
+        value = f"{self.value:g}" if plotted else f"{round(self.value, 1) + 0.0:{sign}.1f}"
         return {"read": value, "plotted": f"≈{value}", "recalled": f"{value} (r)"}[self.mark]
 
     def __sub__(self, other: "Number") -> "Number":
-        """The difference of two scores, no surer than the less sure of them.  The paper's own deltas come from unrounded scores and may differ by 0.1."""
+        """The difference of two scores, no surer than the less sure of them.
+
+        The paper's own deltas come from unrounded scores and may differ by 0.1.
+        """
         return Number(self.value - other.value, self.source, max(self.mark, other.mark, key=MARKS.index))
 
 
-# (task: coco or pascal, arm, policy, fraction, labels) -> number; random + self-training of Table 2 is its "Rand Init w/ ImageNet Self-training"
-SCORES: dict[tuple[str, str, str, float, str], Number] = {}
+# (task: coco or pascal, arm, place) -> number; random + self-training of Table 2 is its "Rand Init w/
+# ImageNet Self-training"
+SCORES: dict[tuple[str, Arm, Setting], Number] = {}
 
 
 def _row(
     task: str,
-    arm: str,
+    arm: Arm,
     cells: dict[tuple[str, float], float],
     source: str,
     mark: str = "read",
     labels: str = "train",
 ) -> None:
     for (policy, fraction), value in cells.items():
-        SCORES.setdefault((task, arm, policy, fraction, labels), Number(value, f"{ZOPH}, {source}", mark))
+        place = Setting(policy=policy, fraction=fraction, labels=labels)
+        SCORES.setdefault((task, arm, place), Number(value, f"{ZOPH}, {source}", mark))
 
 
 def _policies(*values: float) -> dict[tuple[str, float], float]:
@@ -61,38 +71,40 @@ def _fractions(*values: float) -> dict[tuple[str, float], float]:
     return {("S4", fraction): value for fraction, value in zip((0.2, 0.5, 1.0), values)}
 
 
-_row("coco", "random", _policies(39.2, 41.5, 43.9, 44.3), "Table 2")
-_row("coco", "imagenet", _policies(39.5, 40.7, 43.2, 43.3), "Table 2")
-_row("coco", "imagenet++", _policies(40.85, 41.35, 43.4), "Figure 1", "plotted")
-_row("coco", "random + self-training", _policies(40.9, 43.0, 45.4, 45.6), "Table 2")
-_row("coco", "random", _fractions(30.7, 39.6, 44.3), "Table 3")
-_row("coco", "random + self-training", _fractions(34.1, 41.4, 45.6), "Table 3")
-_row("coco", "imagenet", _fractions(33.3, 38.8, 43.3), "Table 3")
-_row("coco", "imagenet + self-training", _fractions(36.0, 40.5, 44.6), "Table 3")
-_row("coco", "imagenet++", _fractions(35.9, 39.9, 43.8), "Table 3")
-_row("coco", "imagenet++ + self-training", _fractions(37.2, 41.5, 44.6), "Table 3")
-
-# Table 6, EfficientNet-B7 NAS-FPN, PASCAL VOC 2012 val; and Table 8 (which of the two ImageNet checkpoints it uses is not confirmed)
-_row("pascal", "imagenet++", {("S4", 1.0): 85.2}, "Tables 6 and 8")
-_row("pascal", "imagenet++ + self-training", {("S4", 1.0): 86.7}, "Tables 6 and 8")
-_row("pascal", "imagenet++", {("S1", 1.0): 83.9}, "Table 8", "recalled")
-_row(
-    "pascal", "imagenet++", {("S1", 1.0): 84.7, ("S4", 1.0): 84.8}, "Table 8", "recalled", labels="train_aug"
+IMAGENET, NOISY = Arm("imagenet"), Arm("imagenet++")  # imagenet++: Noisy Student weights
+RANDOM_STUDENT, IMAGENET_STUDENT, NOISY_STUDENT = (
+    Arm(start, ("self-training",)) for start in ("random", "imagenet", "imagenet++")
 )
-_row("pascal", "imagenet++ + self-training", {("S4", 1.0): 86.7}, "Tables 6 and 8", labels="train+pseudo_aug")
+
+_row("coco", RANDOM, _policies(39.2, 41.5, 43.9, 44.3), "Table 2")
+_row("coco", IMAGENET, _policies(39.5, 40.7, 43.2, 43.3), "Table 2")
+_row("coco", NOISY, _policies(40.85, 41.35, 43.4), "Figure 1", "plotted")
+_row("coco", RANDOM_STUDENT, _policies(40.9, 43.0, 45.4, 45.6), "Table 2")
+_row("coco", RANDOM, _fractions(30.7, 39.6, 44.3), "Table 3")
+_row("coco", RANDOM_STUDENT, _fractions(34.1, 41.4, 45.6), "Table 3")
+_row("coco", IMAGENET, _fractions(33.3, 38.8, 43.3), "Table 3")
+_row("coco", IMAGENET_STUDENT, _fractions(36.0, 40.5, 44.6), "Table 3")
+_row("coco", NOISY, _fractions(35.9, 39.9, 43.8), "Table 3")
+_row("coco", NOISY_STUDENT, _fractions(37.2, 41.5, 44.6), "Table 3")
+
+# Table 6, EfficientNet-B7 NAS-FPN, PASCAL VOC 2012 val; and Table 8 (which of the two ImageNet checkpoints it
+# uses is not confirmed)
+_row("pascal", NOISY, {("S4", 1.0): 85.2}, "Tables 6 and 8")
+_row("pascal", NOISY_STUDENT, {("S4", 1.0): 86.7}, "Tables 6 and 8")
+_row("pascal", NOISY, {("S1", 1.0): 83.9}, "Table 8", "recalled")
+_row("pascal", NOISY, {("S1", 1.0): 84.7, ("S4", 1.0): 84.8}, "Table 8", "recalled", labels="train_aug")
+_row("pascal", NOISY_STUDENT, {("S4", 1.0): 86.7}, "Tables 6 and 8", labels="train+pseudo_aug")
 _row(
     "pascal",
-    "imagenet++ + self-training",
+    NOISY_STUDENT,
     {("S1", 1.0): 85.6},
     "Table 8",
     "recalled",
     labels="train+pseudo_aug",
 )
 
-SPEED_UP = (
-    Number(1.3, f"{ZOPH}, text"),
-    Number(8.0, f"{ZOPH}, text"),
-)  # from pre-training: least and most, over checkpoints, policies and fractions
+# from pre-training: least and most, over checkpoints, policies and fractions
+SPEED_UP = (Number(1.3, f"{ZOPH}, text"), Number(8.0, f"{ZOPH}, text"))
 
 # pre-trained minus random, each at its best schedule (Mask R-CNN on COCO)
 HE_GAINS = {
@@ -104,7 +116,7 @@ HE_GAINS = {
 }
 
 
-# ---- what no table here stands beside, for a reader to compare with: (what, number) ------------------------------------------------
+# ---- what no table here stands beside, for a reader to compare with: (what, number) ----
 
 OTHERS: list[tuple[str, Number]] = []
 
@@ -182,29 +194,21 @@ _others(f"{HE}, PASCAL VOC 2007 and 2012", "mAP, R101-FPN", imagenet=82.7, rando
 def every() -> list[tuple[str, Number]]:
     """(what, number) of all of them, as results/tables/published.md lists them."""
     scores = [
-        (
-            f"{'AP' if task == 'coco' else 'mIoU'}, EfficientNet-B7, {arm}, {place_name(policy, fraction, labels, ' of the labels')}",
-            number,
-        )
-        for (task, arm, policy, fraction, labels), number in SCORES.items()
+        (f"{METRICS[task]}, EfficientNet-B7, {arm}, {place_name(place, ' of the labels')}", number)
+        for (task, arm, place), number in SCORES.items()
     ]
+    speed_ups = [(f"speed-up from pre-training, {which}", n) for which, n in zip(("least", "most"), SPEED_UP)]
     gains = [
         (f"Δ{metric} of pre-training, Mask R-CNN {net}, best schedules", number)
-        for net, found in HE_GAINS.items()
-        for metric, number in found.items()
+        for net, by_metric in HE_GAINS.items()
+        for metric, number in by_metric.items()
     ]
-    return (
-        scores
-        + [
-            ("speed-up from pre-training, least", SPEED_UP[0]),
-            ("speed-up from pre-training, most", SPEED_UP[1]),
-        ]
-        + gains
-        + OTHERS
-    )
+    return scores + speed_ups + gains + OTHERS
 
 
-def published(task: str, arm: str, policy: str, fraction: float, labels: str = "train") -> Number | None:
-    """Of a supervised arm the number for its human labels, whatever the pool."""
-    labels = labels if is_student(arm) else labels.partition("+")[0]
-    return SCORES.get((task, arm, policy, fraction, labels))
+def published(task: str, arm: Arm, setting: Setting) -> Number | None:
+    """What the paper prints for an arm at the place where it stands itself (`Matrix.own`), or None.
+
+    A place with further axes than policy, fraction and labels is none of the paper's.
+    """
+    return SCORES.get((task, arm, setting))

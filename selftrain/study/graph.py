@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from selftrain import record, splits
+from selftrain import provenance, record, splits
 from selftrain import run as rounds
 from selftrain.program import Benchmark
 from selftrain.pseudo import labels_file
 from selftrain.recipe import Recipe, digest, identity
-from selftrain.report.matrix import VARIED
-from selftrain.report.places import place, place_name
+from selftrain.record import Record
+from selftrain.report.places import kind, place_name
 from selftrain.run import Cell
 from selftrain.system.errors import UserError
-from selftrain.system.files import file_name, write_json
+from selftrain.system.files import file_name
+
+# by a study, besides start, self-training and seed
+VARIED = frozenset({"policy", "magnitude", "randaugment_ops", "fraction", "steps"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +65,7 @@ class Graph:
     file: str  # of the program that trains its cells
     preset: str
     launch: str  # options of `accelerate launch`
-    committed: dict[str, dict] = field(default_factory=dict)  # by key of the cell
+    committed: dict[str, Record] = field(default_factory=dict)  # by key of the cell
     unsettled: set[str] = field(
         default_factory=set
     )  # keys of stale cells that would be run again: a dry run's
@@ -78,7 +81,7 @@ class Graph:
 
     def read_committed(self) -> None:
         self.committed.clear()
-        self.committed.update((found["key"], found) for _, found in read_records(self.records))
+        self.committed.update((found.key, found) for _, found in read_records(self.records))
 
     def command(self, node: Node) -> list[str]:
         """What runs a node."""
@@ -99,7 +102,7 @@ class Graph:
             ["accelerate", "launch", *shlex.split(self.launch), script, self.preset, *node.options]
         )
 
-    def finished(self, cell: Cell) -> dict | None:
+    def finished(self, cell: Cell) -> Record | None:
         return (
             None
             if cell.key in self.unsettled
@@ -149,7 +152,7 @@ class Graph:
         for cell in node.cells if node.kind != "labels" else ():
             found = record.read(cell.folder / "record.json")
             if found is not None and self.committed.get(cell.key) != found:
-                write_json(self.records / record_name(found), found)
+                record.write(self.records / record_name(found), found)
                 self.committed[cell.key] = found
 
 
@@ -159,8 +162,9 @@ def place_of(cell: Cell) -> tuple:
     return cell.arm, r.policy, r.fraction, r.protocol_name if cell.teacher else r.label_source, r.seed
 
 
-def place_and_seed(found: dict) -> tuple:
-    return *place(found), found["settings"]["seed"]
+def place_and_seed(found: Record) -> tuple:
+    """The same of a record that stands there."""
+    return found.arm, found.settings["policy"], found.settings["fraction"], kind(found), found.seed
 
 
 def shortest(fraction: float) -> str:
@@ -168,9 +172,10 @@ def shortest(fraction: float) -> str:
     return text if float(text := f"{fraction:g}") == fraction else repr(fraction)
 
 
-def record_name(found: dict) -> str:
+def record_name(found: Record) -> str:
+    """The file of a record in a study's folder."""
     arm, policy, fraction, labels, seed = place_and_seed(found)
-    return f"{file_name(arm.replace(' + ', '-'))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{shortest(fraction)}-s{seed}.json"
+    return f"{file_name('-'.join(arm.words))}{'' if labels == 'train' else f'-{labels}'}-{policy}-f{shortest(fraction)}-s{seed}.json"
 
 
 def build(
@@ -231,9 +236,7 @@ def build(
 def _labels(task: type, recipe: Recipe, teacher: Cell, data: splits.Splits) -> Callable[[], Path | None]:
     def file() -> Path | None:
         found = record.read(teacher.folder / "record.json")
-        return found and labels_file(
-            task, recipe, found["hashes"]["final"], data.pool, data.train, teacher.folder
-        )
+        return found and labels_file(task, recipe, found.hashes.final, data.pool, data.train, teacher.folder)
 
     return file
 
@@ -267,7 +270,7 @@ class _Cached:
         return self._read[key]
 
 
-def read_records(folder: Path) -> list[tuple[Path, dict]]:
+def read_records(folder: Path) -> list[tuple[Path, Record]]:
     """Those that are there: another call may move one away meanwhile."""
     return [
         (file, found) for file in sorted(folder.glob("*.json")) if (found := record.read(file)) is not None
@@ -277,10 +280,10 @@ def read_records(folder: Path) -> list[tuple[Path, dict]]:
 # ---- records of other code, data or settings ------------------------------------------------------------------------------------
 
 
-def difference(found: dict, cell: Cell) -> list[str]:
+def difference(found: Record, cell: Cell) -> list[str]:
     """What a record's cell has other than the cell that now stands in its place."""
     mine = identity(cell.recipe, student=cell.teacher is not None)
-    then = found["settings"]
+    then = found.settings
     reasons = [
         f"{name} {then.get(name)} -> {mine.get(name)}"
         for name in sorted(mine.keys() | then.keys())
@@ -289,7 +292,7 @@ def difference(found: dict, cell: Cell) -> list[str]:
     reasons += [
         f"{what} changed"
         for what, now in (("data", cell.data), ("pool", cell.pool), ("weights", cell.weights))
-        if found["hashes"].get(what) != now
+        if getattr(found.hashes, what) != now
     ]
     return reasons or ["its teacher changed"]
 
@@ -298,7 +301,7 @@ def difference(found: dict, cell: Cell) -> list[str]:
 class Stale:
     lines: list[str]  # what is of other code, data or settings than now, and why
     again: set[str]  # keys of the cells that --stale rerun runs again: these, and students of these
-    files: list[tuple[Path, dict, Cell]]  # committed records and the cells that stand in their places now
+    files: list[tuple[Path, Record, Cell]]  # committed records and the cells that stand in their places now
     other: list[Path]  # those of other settings or data
     foreign: list[str]  # the same of another part of the matrix, which no choice runs again
 
@@ -341,19 +344,19 @@ def find_stale(graph: Graph) -> Stale:
         [],
     )
     for file, r in read_records(graph.records):
-        cell = by_place.get(place_and_seed(r)) if "labels" in r else None
+        cell = by_place.get(place_and_seed(r))
         if cell is None:  # of another part of the matrix
             if reasons := apart(r, cells[0].recipe):
                 found.foreign.append(f"{file}: {'; '.join(reasons)}")
             continue
-        reasons = record.stale(r) if r["key"] == cell.key else difference(r, cell)
+        reasons = provenance.stale(r) if r.key == cell.key else difference(r, cell)
         teacher = graph.finished(cell.teacher) if cell.teacher else None
-        if not reasons and teacher and teacher["hashes"]["final"] != r["pseudo_labels"]["teacher"]:
+        if not reasons and teacher and teacher.hashes.final != r.needs["teacher"].final:
             reasons = ["its teacher was trained anew, to other weights"]
         if reasons:
             found.lines.append(f"{file}: {'; '.join(reasons)}")
             found.again.add(cell.key)
-            found.other.extend([file] if r["key"] != cell.key else [])
+            found.other.extend([file] if r.key != cell.key else [])
         found.files.append((file, r, cell))
     for cell in cells:  # a student follows its teacher: that will be another
         if cell.teacher and cell.teacher.key in found.again:
@@ -361,11 +364,11 @@ def find_stale(graph: Graph) -> Stale:
     return found
 
 
-def apart(found: dict, recipe: Recipe) -> list[str]:
+def apart(found: Record, recipe: Recipe) -> list[str]:
     """What a record has other than this recipe, of what a study does not vary."""
     mine, then = (
-        identity(recipe, student=found["round"] > 0) | {"recipe": recipe.name},
-        found["settings"] | {"recipe": found["recipe"]},
+        identity(recipe, student=found.arm.rounds > 0) | {"recipe": recipe.name},
+        found.settings | {"recipe": found.recipe},
     )
     return [
         f"{name} {then[name]} -> {mine[name]}"
@@ -408,4 +411,4 @@ def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
         target = Path(cells[0].recipe.out) / "stale" / f"{file.stem}-{time.time_ns()}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, target)
-        graph.committed.pop(r["key"], None)
+        graph.committed.pop(r.key, None)

@@ -360,11 +360,9 @@ def seconds(graph: Graph, node: Node) -> float | None:
             for cell in after.cells[:1]
             if (found := graph.finished(cell))
         ]
-        return students[0]["measured"]["label_seconds"] if students else None
+        return students[0].measured.label_seconds if students else None
     found = [graph.finished(cell) for cell in node.cells]
-    return (
-        sum(r["measured"]["seconds"] - r["measured"]["label_seconds"] for r in found) if all(found) else None
-    )
+    return sum(r.measured.seconds - r.measured.label_seconds for r in found) if all(found) else None
 
 
 def pace(graph: Graph) -> Pace:
@@ -381,27 +379,26 @@ def pace_of_others(graph: Graph) -> tuple[Pace, str | None]:
         found = [
             r
             for file in sorted(folder.glob("*/*.json"))
-            if (r := record.read(file)).get("schema") == record.SCHEMA
-            and r["task"] == graph.program
-            and all(r["settings"].get(name) == getattr(recipe, name) for name in NETWORK)
+            if (r := record.read(file)).task == graph.program
+            and all(r.settings.get(name) == getattr(recipe, name) for name in NETWORK)
         ]
         if found:
             nodes = [
                 (
-                    "student" if r["round"] else "supervised",
-                    r["measured"]["seconds"] - r["measured"]["label_seconds"],
-                    r["images"],
+                    "student" if r.arm.rounds else "supervised",
+                    r.measured.seconds - r.measured.label_seconds,
+                    r.images,
                 )
                 for r in found
             ]
             nodes += [
-                ("labels", r["measured"]["label_seconds"], r["pseudo_labels"]["pool_images"])
+                ("labels", r.measured.label_seconds, r.pseudo_labels["pool_images"])
                 for r in found
-                if r["round"]
+                if r.arm.rounds
             ]
             return (
                 _sums(nodes),
-                f"records of {folder}, on {', '.join(sorted({r['measured']['hardware']['device'] for r in found}))}",
+                f"records of {folder}, on {', '.join(sorted({r.measured.hardware['device'] for r in found}))}",
             )
     return {}, None
 

@@ -42,6 +42,11 @@ def write_json(path: str | Path, value: Any) -> None:
     write_atomic(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
+def read_json(path: str | Path) -> Any:
+    """The content of a json file, or None where there is no such file."""
+    return json.loads(Path(path).read_text()) if Path(path).exists() else None
+
+
 def file_hash(path: str | Path) -> str:
     """Return the blake2b hash of a file's bytes as 16 hex digits.  Raises OSError for an unreadable file."""
     with open(path, "rb") as file:

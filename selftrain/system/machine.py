@@ -22,6 +22,7 @@ PACKAGES = (
 
 
 def hardware(processes: int) -> dict[str, Any]:
+    """The accelerator, or else the processor, with the numbers of processes, threads and cores."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         "device": device,
@@ -33,7 +34,10 @@ def hardware(processes: int) -> dict[str, Any]:
 
 
 def energy_joules() -> float | None:
-    """What this process's accelerator has used since its driver was loaded, where it says so; differences of it count."""
+    """Joules that this process's accelerator has used since its driver was loaded; None where it is not told.
+
+    Only differences between two calls mean something.
+    """
     if not torch.cuda.is_available():
         return None
     try:
@@ -59,6 +63,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
+    """The version of Python and of each library that decides a result."""
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in PACKAGES
     }

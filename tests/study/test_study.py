@@ -17,7 +17,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from selftrain import record
+from selftrain import provenance, record
 from selftrain.study import command
 from selftrain.study.graph import record_name
 from selftrain.study.run import start, stop
@@ -359,21 +359,19 @@ def test_two_calls_at_once_run_no_cell_twice(finished):
 
 
 def test_a_finished_study_has_records_progress_and_nothing_to_do(finished):
-    records = {
-        file.name: json.loads(file.read_text()) for file in (finished / "records" / "study").glob("*.json")
-    }
+    records = {file.name: record.read(file) for file in (finished / "records" / "study").glob("*.json")}
     assert sorted(records) == ["random-S1-f1-s0.json", "random-self-training-S1-f1-s0.json"]
     for name, found in records.items():
         assert (
             record_name(found) == name
-            and found["schema"] == record.SCHEMA
-            and not record.stale(found)
-            and found["sources"] == record.sources()
+            and found.schema == record.SCHEMA
+            and not provenance.stale(found)
+            and found.sources == provenance.sources()
         )
     student = records["random-self-training-S1-f1-s0.json"]
     assert (
-        student["pseudo_labels"]["teacher"] == records["random-S1-f1-s0.json"]["hashes"]["final"]
-        and len(student["pseudo_labels"]["hash"]) == 16
+        student.needs["teacher"].final == records["random-S1-f1-s0.json"].hashes.final
+        and len(student.pseudo_labels["hash"]) == 16
     )
     made = progress(finished)
     assert made["commands"] == made["done"] == 3 and made["eta_seconds"] == 0
@@ -618,7 +616,7 @@ def test_a_student_follows_its_teacher_among_committed_records(copy):
     for name, found in (
         (
             "random-S1-f1-s0.json",
-            other | {"sources": record.sources(), "hashes": other["hashes"] | {"final": "another"}},
+            other | {"sources": provenance.sources(), "hashes": other["hashes"] | {"final": "another"}},
         ),
         (
             "random-self-training-S1-f1-s0.json",

@@ -1,0 +1,28 @@
+"""Which figures a study's records allow; drawing is not imported here."""
+
+from selftrain.record import RANDOM
+from selftrain.report.examples import teachers
+from selftrain.report.matrix import Matrix
+
+NAMES = ("policies", "fractions", "curves", "cost", "labels", "quality", "gallery")
+
+
+def figure_names(matrix: Matrix) -> list[str]:
+    """The names of the figures that this study's records allow, in the order they are shown."""
+    strongest, most = matrix.policies[-1], matrix.fractions[-1]
+    by_policy = [
+        place for policy in matrix.policies for place in matrix.columns(policy=policy, fraction=most)
+    ]
+    by_fraction = {place["fraction"] for place in matrix.columns(policy=strongest)}
+    compared = len(matrix.arms) > 1 and RANDOM in matrix.arms
+    of_random = {place["fraction"] for place in matrix.columns(policy=strongest) if matrix.at(RANDOM, place)}
+    allowed = {
+        "policies": compared
+        and len(matrix.policies) > 1
+        and any(matrix.at(RANDOM, place) for place in by_policy),
+        "fractions": compared and len(of_random) > 1,
+        "labels": len(by_fraction) > 1,
+        "quality": any("by_threshold" in (r.pseudo_labels or {}) for r in matrix.records),
+        "gallery": bool(teachers(matrix)),
+    }
+    return [name for name in NAMES if allowed.get(name, True)]
