@@ -15,7 +15,7 @@ The same command again goes on where it was interrupted, and prints the finished
 """
 
 from recipes.detection import COCO
-from selftrain.data.sources import CocoSource
+from selftrain.data.coco.source import CocoSource
 from selftrain.program import Benchmark
 from selftrain.tasks.detection.task import Detection
 

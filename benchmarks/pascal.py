@@ -15,7 +15,7 @@ The same command again goes on where it was interrupted, and prints the finished
 """
 
 from recipes.segmentation import PASCAL
-from selftrain.data.sources import VocSource
+from selftrain.data.voc.source import VocSource
 from selftrain.program import Benchmark
 from selftrain.tasks.segmentation.task import Segmentation
 

@@ -39,9 +39,9 @@ from recipes.detection import demo  # noqa: E402
 from rivals.detection import CLASSES, IMAGENET  # noqa: E402
 from rivals.measure import Line, Setting, alternate, threads  # noqa: E402
 from selftrain import splits  # noqa: E402
+from selftrain.data.coco.source import CocoSource  # noqa: E402
 from selftrain.data.loader import Share, Stream, TrainBatches, loader  # noqa: E402
 from selftrain.data.pool import read_pool  # noqa: E402
-from selftrain.data.sources import CocoSource  # noqa: E402
 from selftrain.pseudo import label_pool  # noqa: E402
 from selftrain.system.errors import UserError  # noqa: E402
 from selftrain.system.files import write_atomic  # noqa: E402

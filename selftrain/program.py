@@ -136,6 +136,22 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     return 0
 
 
+def prepare(recipe: Recipe, say: Callable[..., None] = print) -> tuple[Workplace, list[Cell]]:
+    """What `run_cell` needs to run the cells of a recipe, and these cells, needed ones first: for use from Python.
+
+    Raises UserError for anything wrong with recipe or data.
+    """
+    from selftrain.tasks import known
+
+    task_class, source = known(recipe)
+    engine, recipe = start_engine(recipe.check())
+    with engine.accelerator.main_process_first():
+        splits = load(recipe, source, warn=say)
+    task = task_class(recipe, splits.train.class_names)
+    cells = plan(recipe, splits, next(iter(task.objectives)))
+    return Workplace(engine, task, splits, say, source), cells
+
+
 def start_engine(recipe: Recipe) -> tuple[Engine, Recipe]:
     """Processes, threads, trackers and the stop flag; and the recipe with the precision that these processes
     have.

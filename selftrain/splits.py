@@ -12,6 +12,7 @@ from selftrain.data.dataset import Labelled
 from selftrain.data.fractions import fraction_ids, missing_classes, read_fraction, write_fraction
 from selftrain.data.pool import Pool, read_pool, rest_pool
 from selftrain.data.shapes.generate import generate
+from selftrain.data.source import Source
 from selftrain.recipe import Recipe, digest
 from selftrain.system.errors import UserError
 
@@ -50,7 +51,10 @@ class Splits:
 
 
 def load(
-    recipe: Recipe, source, warn: Callable[[str], None], progress: Callable[[int, int], None] | None = None
+    recipe: Recipe,
+    source: Source,
+    warn: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Splits:
     """Read what `recipe` asks for by `source` (CocoSource, VocSource), generating it first where that is the
     `shapes` set.
@@ -88,7 +92,7 @@ def load(
     )
 
 
-def _labelled(recipe: Recipe, source, whole: Labelled) -> np.ndarray:
+def _labelled(recipe: Recipe, source: Source, whole: Labelled) -> np.ndarray:
     """Ids of the labelled images: a list from a file, or a fraction drawn from the seed."""
     if recipe.image_ids is None:
         return fraction_ids(whole, recipe.fraction, recipe.seed)
@@ -104,7 +108,7 @@ def _labelled(recipe: Recipe, source, whole: Labelled) -> np.ndarray:
 
 
 def _pool(
-    recipe: Recipe, source, root: Path, whole: Labelled, train: Labelled, warn: Callable[[str], None]
+    recipe: Recipe, source: Source, root: Path, whole: Labelled, train: Labelled, warn: Callable[[str], None]
 ) -> Pool:
     if recipe.unlabeled == ("rest",):
         return rest_pool(whole, train.image_ids)

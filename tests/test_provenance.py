@@ -12,7 +12,12 @@ from selftrain.record import RANDOM
 from tests.programs import ROOT
 from tests.records import made_up
 
-MODULES = ("selftrain.run", "selftrain.tasks.detection.task", "selftrain.data.sources", "selftrain.splits")
+MODULES = (
+    "selftrain.run",
+    "selftrain.tasks.detection.task",
+    "selftrain.data.coco.source",
+    "selftrain.splits",
+)
 
 
 @pytest.fixture

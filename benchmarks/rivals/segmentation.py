@@ -16,8 +16,8 @@ from recipes.segmentation import demo as pascal_demo
 from rivals.detection import IMAGENET, trained
 from rivals.measure import Line, Setting, alternate, threads
 from selftrain.data.pool import Pool, read_pool
-from selftrain.data.sources import VocSource
 from selftrain.data.voc import IGNORED, VOC_CLASSES
+from selftrain.data.voc.source import VocSource
 from selftrain.pseudo import label_pool
 from selftrain.system.errors import UserError
 from selftrain.tasks.segmentation.miou import confusion, scores

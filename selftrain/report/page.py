@@ -49,7 +49,7 @@ def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
     return "\n".join(lines + sentences) + "\n"
 
 
-def regenerate(studies: list[Matrix], out: Path, readme: Path | None = None) -> dict[Path, str]:
+def regenerate(studies: list[Matrix], out: Path, readmes: tuple[Path, ...] = ()) -> dict[Path, str]:
     """Every generated text file and its content.
 
     These are the tables, results/README.md, and the project's README with the blocks that show them.
@@ -71,9 +71,15 @@ def regenerate(studies: list[Matrix], out: Path, readme: Path | None = None) -> 
     page += ["All that the papers print: [tables/published.md](tables/published.md).", ""]
     notes = out / "NOTES.md"
     files[out / "README.md"] = "\n".join(page) + (notes.read_text() if notes.exists() else "")
-    if readme is not None and readme.exists():
-        files[readme] = fill(readme.read_text(), readme.parent, files)
+    for readme in readmes:
+        if readme.exists():
+            files[readme] = fill(readme.read_text(), out.parent, files)
     return files
+
+
+def readmes_of(out: Path) -> tuple[Path, ...]:
+    """The pages beside the folder of results that may show generated tables."""
+    return out.parent / "README.md", out.parent / "benchmarks" / "README.md"
 
 
 def fill(text: str, root: Path, files: dict[Path, str]) -> str:
@@ -94,7 +100,7 @@ def fill(text: str, root: Path, files: dict[Path, str]) -> str:
 def write_studies(records: Path, out: Path, console: Console) -> None:
     """Read the studies below `records`, write every text file below `out`, and print the verdicts."""
     studies = read_studies(records)
-    for path, content in regenerate(studies, out, out.parent / "README.md").items():
+    for path, content in regenerate(studies, out, readmes_of(out)).items():
         write_atomic(path, lambda file, content=content: file.write(content.encode()))
     for matrix in studies:
         for text in (f"{matrix.name}\n{verdict_markdown(matrix)}", _of_other_code(matrix)):

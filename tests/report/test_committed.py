@@ -8,7 +8,7 @@ from selftrain.record import RANDOM, read, read_many
 from selftrain.report.drawing import drawn_by
 from selftrain.report.figures import write_figures
 from selftrain.report.longer import read_studies
-from selftrain.report.page import regenerate
+from selftrain.report.page import readmes_of, regenerate
 from selftrain.report.run_table import grid
 from selftrain.system.errors import UserError
 from tests.records import ARMS
@@ -31,7 +31,7 @@ def test_committed_tables_regenerate_from_their_records_byte_for_byte(folder):
 def test_studies_regenerate_byte_for_byte():
     if not STUDIES.exists():
         pytest.skip("no study is committed")
-    made = regenerate(read_studies(STUDIES), ROOT / "results", ROOT / "README.md")
+    made = regenerate(read_studies(STUDIES), ROOT / "results", readmes_of(ROOT / "results"))
     for path, content in made.items():
         assert path.read_bytes() == content.encode(), path
     # and nothing that no record stands behind
@@ -77,7 +77,7 @@ def test_the_demo_stands_on_three_seeds_and_every_arm_reaches_ten_ap():
 def test_the_readme_shows_the_speed_table():
     lines = (ROOT / "results" / "speed.md").read_text().splitlines()
     table = [line for line in lines if line.startswith("|")]
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "benchmarks" / "README.md").read_text()
     assert table and all(line in readme for line in table)
 
 
