@@ -19,8 +19,8 @@ from selftrain import checkpoint
 from selftrain.data.loader import EvalBatches, Photos, Share, Stream, TrainBatches, loader
 from selftrain.models.norm import synchronise
 from selftrain.recipe import Recipe
-from selftrain.system.machine import energy_joules
 from selftrain.system.errors import UserError
+from selftrain.system.machine import energy_joules
 from selftrain.system.progress import Stage, peak_memory
 from selftrain.system.seeds import derive
 from selftrain.system.stop import Stop, Stopped

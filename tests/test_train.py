@@ -13,10 +13,10 @@ from torch import nn
 
 from augment import Sample
 from selftrain import checkpoint
+from selftrain.curve import flattened, steps_to
 from selftrain.data.loader import Stream
 from selftrain.pseudo import label_pool
 from selftrain.recipe import digest
-from selftrain.curve import flattened, steps_to
 from selftrain.system.errors import UserError
 from selftrain.system.stop import Stop
 from selftrain.train import Averages, Engine, Trainer, evaluate, learning_rate, normalised_loss

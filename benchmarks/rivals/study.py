@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import msgspec
-from rivals.measure import Line, Setting
 
+from rivals.measure import Line, Setting
 from selftrain.record import Record, read, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -21,7 +21,6 @@ from selftrain.run import Cell
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
 
-
 # by a study, besides start, self-training and seed
 VARIED = frozenset({"policy", "magnitude", "randaugment_ops", "fraction", "steps"})
 
