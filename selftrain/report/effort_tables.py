@@ -122,7 +122,11 @@ class _Reached:
 
     def faster(self) -> str:
         """The speed-up, smallest to largest over the seeds that reached it."""
-        ratios = [speed_up(theirs, ours, self.first) for _, theirs, ours in self.steps if ours is not None]
+        ratios = [
+            speed_up(of_random, of_start, self.first)
+            for _, of_random, of_start in self.steps
+            if of_start is not None
+        ]
         if not ratios:
             return "not reached"
         span = " to ".join(dict.fromkeys(text for _, text in (min(ratios), max(ratios))))
@@ -136,11 +140,11 @@ class _Reached:
                 "start": str(self.start),
                 **self.setting,
                 "seed": seed,
-                "steps_random": theirs,
-                "steps": ours or "",
+                "steps_random": of_random,
+                "steps": of_start or "",
                 "first_evaluated": self.first,
             }
-            for seed, theirs, ours in self.steps
+            for seed, of_random, of_start in self.steps
         ]
 
 
@@ -167,8 +171,8 @@ def steps_table(matrix: Matrix) -> Table:
         rows,
         [
             ("start", lambda row: _row_name(matrix, row.start, row.setting)),
-            ("random", lambda row: steps_range([theirs for _, theirs, _ in row.steps], row.first)),
-            ("this start", lambda row: steps_range([ours for *_, ours in row.steps], row.first)),
+            ("random", lambda row: steps_range([of_random for _, of_random, _ in row.steps], row.first)),
+            ("this start", lambda row: steps_range([of_start for *_, of_start in row.steps], row.first)),
             ("speed-up", _Reached.faster),
             ("n", lambda row: str(len(row.steps))),
         ],

@@ -6,12 +6,8 @@ Where it had not, the schedule may have decided a comparison in the arms' place.
 from selftrain.curve import flattened, last_quarter
 from selftrain.record import Record
 
-REASONS = (
-    "still rising",
-    "fell at the end",
-    "learned nothing",
-    "too few points to tell",
-)  # the first is told
+# of several seeds the first of these that is one's is told
+REASONS = ("still rising", "fell at the end", "learned nothing", "too few points to tell")
 
 
 def why_not_flat(record: Record) -> str | None:

@@ -9,15 +9,15 @@ def steps_to_final(record: Record, base: Record) -> int | None:
     return steps_to(record.curve, record.metric, base.curve[-1][record.metric])
 
 
-def speed_up(theirs: int, ours: int, first: int) -> tuple[float, str]:
+def speed_up(of_random: int, of_start: int, first: int) -> tuple[float, str]:
     """(ratio, as it is printed) of the steps of the random arm and of another.
 
     first: the step of the first evaluation; who was there then may have been there before.
     """
-    ratio = theirs / ours
-    if theirs == first == ours:
+    ratio = of_random / of_start
+    if of_random == first == of_start:
         return ratio, "unknown"
-    return ratio, f"{'≥ ' if ours == first else '≤ ' if theirs == first else ''}{ratio:.1f}x"
+    return ratio, f"{'≥ ' if of_start == first else '≤ ' if of_random == first else ''}{ratio:.1f}x"
 
 
 def steps_range(steps: list[int | None], first: int) -> str:

@@ -16,8 +16,8 @@ from selftrain.report.table import Table, tabulate
 
 LEGEND = (
     "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened, or has too few "
-    "points to tell; [ ] published, on the paper's own data and network: ≈ read off a figure, (r) not checked "
-    "against its table"
+    "points to tell; [ ] published, on the paper's own data and network: ≈ read off a figure, (r) not "
+    "checked against its table"
 )
 
 

@@ -15,7 +15,7 @@ from selftrain import run as rounds
 from selftrain.program import Benchmark
 from selftrain.pseudo import labels_file
 from selftrain.recipe import Recipe, digest, identity
-from selftrain.record import Record
+from selftrain.record import Record, Setting
 from selftrain.report.places import kind, place_name
 from selftrain.run import Cell
 from selftrain.system.errors import UserError
@@ -53,7 +53,9 @@ class Node:
     @property
     def title(self) -> str:
         r, cell = self.recipe, self.cells[0]
-        return f"{cell.arm if self.kind != 'labels' else f'{cell.arm}: label the pool'}, {place_name(r.policy, r.fraction, of=' of the labels')}, seed {r.seed}"
+        what = f"{cell.arm}: label the pool" if self.kind == "labels" else str(cell.arm)
+        place = Setting(policy=r.policy, fraction=r.fraction)
+        return f"{what}, {place_name(place, ' of the labels')}, seed {r.seed}"
 
 
 @dataclass(frozen=True)

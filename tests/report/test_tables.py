@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -177,6 +179,13 @@ def test_a_runs_table_refuses_records_of_several_settings():
     ):
         with pytest.raises(ValueError, match=words):
             arms_table([random, other])
+
+
+def test_a_training_waits_for_no_library_that_only_draws_or_tests():
+    """matplotlib is imported to draw and scipy for an interval: at the end, not when a training starts."""
+    code = "import sys, selftrain.program; print(sorted({'matplotlib', 'scipy.stats'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_arms_are_printed_with_their_rounds_and_never_read_back():

@@ -31,6 +31,7 @@ study = SimpleNamespace(
     parse=command.parse,
     build=command.build,
     Runner=command.Runner,
+    settle_stale=command.settle_stale,
     cells=lambda made, rest: command.cells(BENCHMARKS[made.task], made, rest),
     main=lambda arguments: command.main(BENCHMARKS, arguments),
 )
