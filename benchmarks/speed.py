@@ -1,5 +1,4 @@
-"""How fast is it?  Ratios against the libraries that a person would use instead, both sides measured in one
-run, on the processor.
+"""How fast is it?  Ratios against the libraries that a person would use instead, on the processor.
 
     python benchmarks/speed.py                             every row; 12 minutes on two idle cores;
                                                            writes results/speed.md
@@ -7,8 +6,9 @@ run, on the processor.
     python benchmarks/speed.py --quick                     does it run?  tiny sizes, under a minute,
                                                            no measurement
 
-The two sides of a row take turns (ours, theirs, ours, theirs, ...), so that a machine that slows down slows
-both.  Not timed is what is built before (models, files, batches), and the first turn of each side.
+Both sides of a row are measured in one run and take turns (ours, theirs, ours, theirs, ...), so that a machine
+that slows down slows both.  Not timed is what is built before (models, files, batches), and the first turn of
+each side.
 """
 
 import argparse

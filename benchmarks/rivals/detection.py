@@ -104,11 +104,10 @@ class Pyramid(nn.Module):
 
 
 def torchvision_twin(network: Network, recipe: DetectionRecipe, classes: int) -> RetinaNet:
-    """torchvision's detector over the backbone and neck of `network`, with the recipe's anchors and heads of
-    its depth.
+    """torchvision's detector over the backbone and neck of `network`, with the recipe's anchors.
 
-    The heads have batch norm, as ours have.  Left out is what has no counterpart here: resizing images to the
-    size that they have, and padding them to multiples of 32.
+    Its heads are as deep as the recipe's and have batch norm, as ours have.  Left out is what has no
+    counterpart here: resizing images to the size that they have, and padding them to multiples of 32.
     """
     head = RetinaNetHead(recipe.channels, ANCHORS_PER_CELL, classes, norm_layer=nn.BatchNorm2d)
     for part in (head.classification_head, head.regression_head):

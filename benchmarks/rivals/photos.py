@@ -174,8 +174,9 @@ def _cutout(image: Image.Image, x: int, y: int, half: int) -> Image.Image:
 
 
 class FixedSizeCrop(v2.Transform):
-    """Random crop of what is larger, padding at bottom and right of what is smaller, as in torchvision's
-    detection references.
+    """Random crop of what is larger, and padding at bottom and right of what is smaller.
+
+    It is that of torchvision's detection references.
     """
 
     def __init__(self, size: int, fill: tuple[int, int, int]):

@@ -163,10 +163,9 @@ def _forward_passes(pool: Pool, labeller: Labeller, recipe: Recipe) -> list[Tens
 
 
 def memory(options: Options, pool: Pool, engine: Engine, label: Callable[[Pool], None]) -> str:
-    """A remark on the most memory that the process has while it labels a pool, and one of ten times as many
-    photos.
+    """A remark on the most memory of the process while it labels a pool, and then ten times as many photos.
 
-    It is looked at after every batch.
+    Memory is looked at after every batch.
     """
     folder = options.folder / "copies"
     for copy in range(10):

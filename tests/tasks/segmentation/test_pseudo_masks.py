@@ -49,8 +49,9 @@ def photos(tmp_path):
 
 
 def teacher_of(truth: np.ndarray, sure: float) -> torch.Tensor:
-    """(K, H, W) probabilities: `sure` on the right class in the left half, 0.4 in the right half, the rest on
-    the next class.
+    """(K, H, W) probabilities: of the right class `sure` in the left half and 0.4 in the right half.
+
+    The next class has the rest.
     """
     height, width = truth.shape
     top = torch.full((height, width), 0.4)

@@ -74,8 +74,9 @@ def test_soft_labels_weigh_two_classes():
 
 @pytest.mark.parametrize("height, width", [(16, 16), (40, 20), (9, 31)])
 def test_a_prediction_has_the_size_of_its_photo_and_no_padding(height, width):
-    """Averaged over scales and mirror: against one pass at a time, whose padding is cut off before it is
-    resized.
+    """Averaged over scales and mirror, against one pass at a time.
+
+    The padding of such a pass is cut off before it is resized.
     """
     scorer = task().scorer
     photo = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
