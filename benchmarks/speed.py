@@ -6,9 +6,9 @@
     python benchmarks/speed.py --quick                     does it run?  tiny sizes, under a minute,
                                                            no measurement
 
-Both sides of a row are measured in one run and take turns (ours, theirs, ours, theirs, ...), so that a machine
-that slows down slows both.  Not timed is what is built before (models, files, batches), and the first turn of
-each side.
+Both sides of a row are measured in one run and take turns (ours, theirs, ours, theirs, ...), so that a
+machine that slows down slows both.  Not timed is what is built before (models, files, batches), and the first
+turn of each side.
 """
 
 import argparse

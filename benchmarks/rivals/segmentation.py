@@ -195,7 +195,9 @@ def miou(options: Options) -> list[Line]:
 
     count = 20 if options.quick else 1449
     pairs = _class_maps()
-    tensors = [(torch.from_numpy(found)[None], torch.from_numpy(truth)[None]) for found, truth in pairs]
+    tensors = [
+        (torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None]) for predicted, truth in pairs
+    ]
     results = {}
 
     def _ours() -> None:
@@ -218,11 +220,11 @@ def miou(options: Options) -> list[Line]:
 
 
 def _class_maps() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Eight pairs (found, true) of class maps (375, 500) uint8: 80 % right, 5 % ignored."""
+    """Eight pairs (predicted, true) of class maps (375, 500) uint8: 80 % right, 5 % ignored."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, CLASSES, (8, 25, 19)).repeat(15, 1).repeat(20, 2).astype(np.uint8)
     truth = np.pad(truth, ((0, 0), (0, 0), (0, 500 - truth.shape[2])), mode="edge")
     noise = rng.random(truth.shape)
-    found = np.where(noise < 0.8, truth, rng.integers(0, CLASSES, truth.shape)).astype(np.uint8)
+    predicted = np.where(noise < 0.8, truth, rng.integers(0, CLASSES, truth.shape)).astype(np.uint8)
     truth[rng.random(truth.shape) < 0.05] = IGNORED
-    return list(zip(found, truth, strict=True))
+    return list(zip(predicted, truth, strict=True))
