@@ -23,6 +23,7 @@ from selftrain.engine import Engine
 from selftrain.options import read_options
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Record
+from selftrain.registry import task_and_source
 from selftrain.report.places import percent
 from selftrain.run import Workplace, labels_of, preflight, run_cell
 from selftrain.splits import Splits, load
@@ -141,9 +142,7 @@ def prepare(recipe: Recipe, say: Callable[..., None] = print) -> tuple[Workplace
 
     Raises UserError for anything wrong with recipe or data.
     """
-    from selftrain.tasks import known
-
-    task_class, source = known(recipe)
+    task_class, source = task_and_source(recipe.task)
     engine, recipe = start_engine(recipe.check())
     with engine.accelerator.main_process_first():
         splits = load(recipe, source, warn=say)

@@ -1,4 +1,4 @@
-"""What the tasks share: trunk, pyramid, augmentation, inputs."""
+"""What the tasks on images share: trunk, pyramid, augmentation, and how images become batches."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -20,32 +20,38 @@ from selftrain.tasks.protocol import Batch
 
 
 class BaseTask:
-    """A task of images with labels: augmentation by a policy, a timm trunk, one head on a feature pyramid."""
+    """A task on labelled images: augmentation by a policy, a timm trunk, one head on a feature pyramid."""
 
     levels: tuple[int, ...]
-    """of the pyramid, finest first"""
+    """Levels of the pyramid, finest first; level l has the stride 2**l"""
     strategies: dict[str, Callable] = {}
+    """Strategies to buy labels by: none yet"""
 
     def __init__(self, recipe: Recipe, class_names: tuple[str, ...], fill: tuple[int, ...] = (124, 116, 104)):
-        """`fill`: RGB of what a picture is padded with; see `normalised`."""
+        """`class_names`: in the order of their indices; `fill`: RGB of the padding, see `normalised`."""
         self.recipe, self.class_names, self.fill = recipe, class_names, fill
 
     def normalised(self, mean: tuple[float, ...]) -> Self:
-        """The task for networks whose inputs are normalised by `mean` (of pixels in 0..1): padding becomes
-        zero.
+        """The task for networks whose inputs are normalised by `mean`, which is of RGB pixels in 0..1.
+
+        Images are padded with this mean, so that the padding is zero in the network.
         """
         return type(self)(self.recipe, self.class_names, tuple(round(m * 255) for m in mean))
 
     def trunk(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TimmTrunk:
-        """A timm trunk with fresh weights and the maps that the pyramid is built on."""
+        """A timm trunk with fresh weights that gives the maps on which the pyramid is built.
+
+        `mean`, `std`: of RGB pixels in 0..1, by which the trunk normalises its inputs.  Raises UserError for
+        a backbone that does not exist or has no such maps.
+        """
         r = self.recipe
         levels = tuple(level for level in self.levels if level <= 5)
         return TimmTrunk(Backbone(r.backbone, levels, r.drop_path, r.bn_momentum), mean, std)
 
     def neck(self, trunk: TimmTrunk) -> nn.Module:
-        """The trunk's maps -> maps of `levels`, (B, channels, H_l, W_l) each.
+        """The recipe's pyramid with fresh weights: the trunk's maps -> one (B, channels, H_l, W_l) a level.
 
-        Raises UserError for levels that it cannot have.
+        Raises UserError for levels that this kind of pyramid cannot have.
         """
         r, levels = self.recipe, self.levels
         if r.neck == "fpn":
@@ -59,33 +65,36 @@ class BaseTask:
 
 
 class Augmented:
-    """An objective of augmented images: one view a sample, by the recipe's policy."""
+    """The base of objectives on augmented images: one view of each sample, by the recipe's policy."""
 
-    floor = 1.0  # the official RetinaNet's normaliser, kept for every task
+    floor = 1.0
+    """The official RetinaNet's normaliser, kept for every task"""
     whole_batch = False
+    """An image's loss does not depend on the other images of its batch"""
 
     def __init__(self, recipe: Recipe, fill: tuple[int, ...]):
-        """`fill`: RGB of what is padded."""
+        """`fill`: RGB of the padding."""
         self.recipe, self.fill = recipe, fill
 
     @cached_property
     def policy(self) -> Policy:
-        """sample, seed -> augmented sample of the training size."""
+        """The recipe's policy: sample and seed -> augmented sample of the training size."""
         r = self.recipe
         return build_policy(
             r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill
         )
 
     def views(self, sample: Sample, seed: int) -> tuple[Sample, ...]:
-        """One augmented view."""
+        """One augmented view of a sample, of `image_size` x `image_size` pixels."""
         return (self.policy(sample, seed),)
 
 
 def prepare(samples: list[Sample], size: int, fill: tuple[int, ...]) -> Batch:
-    """Samples as they are -> a batch for prediction.
+    """A batch for prediction, from samples without augmentation.
 
-    `images` (B, 3, size, size) uint8: resized to fit, padded with `fill`; `scales`: of each against its
-    photo; `sizes`: (height, width) of each photo; `truths`: its class map at that size, or None.
+    `images` (B, 3, size, size) uint8 are the photos, resized to fit and padded with `fill`.  Of each photo,
+    `scales` has the factor by which it was resized, `sizes` its own (height, width) in pixels, and `truths`
+    its class map at that size, or None.
     """
     fitted, scales = zip(*(fit(sample, size, fill) for sample in samples))
     return {
@@ -97,5 +106,5 @@ def prepare(samples: list[Sample], size: int, fill: tuple[int, ...]) -> Batch:
 
 
 def stack_images(samples: list[Sample]) -> Tensor:
-    """(B, 3, H, W) uint8, channels_last in memory."""
+    """The images of B samples of one size as (B, 3, H, W) uint8, channels_last in memory."""
     return torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)

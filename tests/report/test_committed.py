@@ -24,7 +24,8 @@ def test_committed_tables_regenerate_from_their_records_byte_for_byte(folder):
     records = read_many(folder / "records.json")
     table = (folder / "table.md").read_text()
     assert grid(records) == table
-    assert table in (ROOT / "README.md").read_text()
+    assert table in (ROOT / "benchmarks" / "README.md").read_text()
+    assert folder.name != "coco-demo" or table in (ROOT / "README.md").read_text()
     assert {r.arm for r in records} == set(ARMS)
 
 

@@ -1,4 +1,4 @@
-"""Boxes in training, and boxes found: RetinaNet's losses, what a network finds in a photo, COCO's AP."""
+"""Boxes in training, in prediction and in scoring: RetinaNet's losses, detections in photos, COCO's AP."""
 
 from typing import Any
 
@@ -14,22 +14,27 @@ from selftrain.tasks.detection.coco_ap import coco_ap
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.protocol import Batch, Loss, Metric, Prediction
 
-MOST_OBJECTS = 100  # an image in training, as in the official code
+MOST_OBJECTS = 100
+"""Objects of an image that training uses at most, as in the official code"""
 HEAD = "detection"
+"""The name of the network's head"""
 
 
 class BoxObjective(Augmented):
-    """Focal loss on classes and Huber loss on box offsets, normalised by positive anchors (Lin et al.
+    """Focal loss on classes and Huber loss on box offsets, divided by the number of positive anchors.
 
-    2017, official constants).
+    The method is that of Lin et al. 2017, the constants are those of the official code.
     """
 
     head = HEAD
     recipe: DetectionRecipe
 
     def collate(self, views: list[tuple[Sample, ...]]) -> Batch:
-        """images [(B, 3, S, S) uint8]; boxes (B, M, 4), classes, valid and ignore (B, M), padded to the
-        fullest image.
+        """A batch of B samples with one view each, padded to the M objects of the fullest image.
+
+        `images` is a list of one (B, 3, S, S) uint8; `boxes` (B, M, 4) float32 are corners x1 y1 x2 y2 in
+        pixels, `classes` (B, M) int64.  `valid` and `ignore` (B, M) bool mark objects, and boxes that are
+        neither object nor background.
         """
         samples = [view for (view,) in views]
         most = max((min(len(s.boxes), MOST_OBJECTS) for s in samples), default=0)
@@ -46,7 +51,7 @@ class BoxObjective(Augmented):
         }
 
     def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
-        """Sums an image, and its positive anchors."""
+        """The loss of each image, (B,), and the number of its positive anchors, (B,)."""
         r = self.recipe
         logits, deltas, anchors = head(maps[0], tuple(batch["images"][0].shape[2:]))
         losses = retinanet_losses(
@@ -65,34 +70,37 @@ class BoxObjective(Augmented):
 
 
 class BoxFinder:
-    """What a network finds in photos, for scorer and labeller alike."""
+    """Detects objects in photos, for scorer and labeller alike."""
 
     head = HEAD
 
     def __init__(self, recipe: DetectionRecipe, fill: tuple[int, ...]):
-        """`fill`: RGB of what is padded."""
+        """`fill`: RGB of the padding."""
         self.recipe, self.fill = recipe, fill
 
     def prepare(self, samples: list[Sample]) -> Batch:
-        """Photos resized to fit, without augmentation; see `tasks.base.prepare`."""
+        """A batch of photos that are resized to fit, without augmentation; see `tasks.base.prepare`."""
         return prepare(samples, self.recipe.image_size, self.fill)
 
     def find(self, model: nn.Module, batch: Batch) -> list[Prediction]:
-        """Of each photo `rows` (N, 6) float32, x1 y1 x2 y2 in its own pixels, score, class; and `size` (2,)
-        int32, width and height.
+        """The detections of each photo, in the photo's own pixels.
+
+        `rows` (N, 6) float32 are x1 y1 x2 y2, score, class; `size` (2,) int32 is the photo's width and
+        height.
         """
         size = tuple(batch["images"].shape[2:])
         logits, deltas, anchors = model(batch["images"])
-        found = detections(
+        by_image = detections(
             logits, deltas, anchors, size, score=self.recipe.score_threshold, nms=self.recipe.nms
         )
-        counts = [len(rows) for rows in found]
-        rows = torch.cat(found).cpu().numpy()
+        counts = [len(rows) for rows in by_image]
+        rows = torch.cat(by_image).cpu().numpy()
         photos = np.array([(width, height) for height, width in batch["sizes"]])
         scales = np.repeat(np.array(batch["scales"], np.float32), counts)
         limits = np.repeat(np.tile(photos, 2), counts, axis=0)
         rows[:, :4] = (rows[:, :4] / scales[:, None]).clip(0, limits)
-        real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])  # what lies wholly in the padding goes
+        # a box that lies wholly in the padding has no area in the photo
+        real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])
         ends = np.cumsum(counts)[:-1]
         return [
             {"rows": part[keep], "size": photo.astype(np.int32)}
@@ -101,15 +109,15 @@ class BoxFinder:
 
 
 class BoxScorer(BoxFinder):
-    """COCO's average precision."""
+    """Scores a detector by COCO's average precision (AP)."""
 
     metrics = (Metric("AP"), Metric("AP50"), Metric("AP75"))
 
     def assess(self, model: nn.Module, batch: Batch) -> list[Prediction]:
-        """The boxes of each photo: see `find`."""
+        """The detections of each photo; see `BoxFinder.find`."""
         return self.find(model, batch)
 
     def score(self, found: dict[int, Prediction], data: CocoDataset) -> dict[str, Any]:
-        """COCO's twelve numbers in percent, and AP by class."""
+        """COCO's twelve numbers in percent, and the AP of each class."""
         rows = {index: prediction["rows"] for index, prediction in found.items()}
         return coco_ap(rows, data, self.recipe.evaluator)

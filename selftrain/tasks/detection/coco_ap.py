@@ -1,5 +1,6 @@
-"""COCO's average precision.  pycocotools is the reference; faster-coco-eval computes the same numbers several
-times faster.
+"""COCO's average precision.
+
+pycocotools is the reference; faster-coco-eval computes the same numbers several times faster.
 """
 
 import contextlib
@@ -11,17 +12,18 @@ import numpy as np
 
 from selftrain.data.coco import CocoDataset
 
+# the order in which both evaluators give them
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def coco_ap(
     predictions: dict[int, np.ndarray], dataset: CocoDataset, evaluator: str = "fast"
 ) -> dict[str, Any]:
-    """COCO's twelve numbers in percent (-1 where COCO has none, e.g. no small object), and `per_class` AP by
-    name.
+    """COCO's twelve numbers in percent, and `per_class`, the AP of each class by name.
 
-    predictions: image index -> (N, 6) rows x1 y1 x2 y2 score class.  Every image of the data set must be
-    there exactly once (over several processes none twice, none lost), else AssertionError.
+    A number is -1 where COCO has none, as for small objects where there are none.  `predictions` has the rows
+    (N, 6) of every image index: x1 y1 x2 y2 score class.  `evaluator`: "fast" or "pycocotools".  Raises
+    AssertionError unless every image of the data set is there: none may be lost between processes.
     """
     assert sorted(predictions) == list(range(len(dataset))), (
         f"{len(predictions)} predictions for {len(dataset)} images"
@@ -37,26 +39,23 @@ def coco_ap(
     rows = np.concatenate([predictions[i] for i in range(len(dataset))]).astype(np.float64)
     if not len(rows):
         return {name: 0.0 for name in NAMES} | {"per_class": {name: 0.0 for name in dataset.class_names}}
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        _no_collection(),
-    ):  # both evaluators print tables of their own
-        truth, found = COCO(), COCO()
+    # both evaluators print tables of their own
+    with contextlib.redirect_stdout(io.StringIO()), _no_collection():
+        truth, results = COCO(), COCO()
         truth.dataset = dataset.to_coco()
-        found.dataset = {
+        results.dataset = {
             "images": truth.dataset["images"],
             "categories": truth.dataset["categories"],
             "annotations": _annotations(rows, counts, dataset),
         }
         truth.createIndex()
-        found.createIndex()  # what loadRes does, without an unused polygon a box
-        evaluation = COCOeval(truth, found, "bbox")
+        results.createIndex()  # what loadRes does, without an unused polygon for each box
+        evaluation = COCOeval(truth, results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision = np.asarray(evaluation.eval["precision"])[
-        :, :, :, 0, -1
-    ]  # IoU x recall x class, all sizes, 100 detections
+    # IoU x recall x class, for objects of all sizes and 100 detections
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
     per_class = {}
     for k, name in enumerate(dataset.class_names):
         valid = precision[:, :, k][precision[:, :, k] > -1]
@@ -66,7 +65,7 @@ def coco_ap(
 
 
 def _annotations(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> list[dict]:
-    """COCO's dict a detection, from rows (N, 6) in image order."""
+    """A dictionary for each detection, as COCO's results have it, from rows (N, 6) in image order."""
     sides = rows[:, 2:4] - rows[:, :2]
     columns = (
         np.repeat(dataset.image_ids, counts),
@@ -93,8 +92,9 @@ def _annotations(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> l
 
 @contextlib.contextmanager
 def _no_collection():
-    """Python's cyclic garbage collector walks the half million new dicts again and again: half the
-    evaluation's time.
+    """Pause Python's cyclic garbage collector.
+
+    It would walk half a million new dictionaries again and again, which is half of the evaluation's time.
     """
     enabled = gc.isenabled()
     gc.disable()

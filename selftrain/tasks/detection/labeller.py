@@ -1,4 +1,4 @@
-"""Pseudo-boxes: a teacher's detections, kept raw; then those above a threshold as COCO json with scores."""
+"""Pseudo-boxes: a teacher's raw detections, and those above a threshold as COCO json with scores."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from selftrain.tasks.detection.pseudo_boxes import (
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.protocol import Batch, Prediction
 
-THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # at which a teacher's boxes are measured
+THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Scores at which a teacher's boxes are measured"""
 
 
 class BoxLabeller(BoxFinder):
@@ -31,26 +32,29 @@ class BoxLabeller(BoxFinder):
     label_fields = ("pseudo_threshold", "pseudo_ignore", "pseudo_empty")
 
     def __init__(self, recipe: DetectionRecipe, fill: tuple[int, ...], class_names: tuple[str, ...]):
-        """`class_names`: of the teacher and the student."""
+        """`fill`: RGB of the padding; `class_names`: of the teacher and the student."""
         super().__init__(recipe, fill)
         self.class_names = class_names
 
     def announce(self, pool: Pool) -> str | None:
-        """Nothing: boxes take little disk."""
+        """There is nothing to say: boxes take little disk."""
         return None
 
     def predict(self, model: nn.Module, batch: Batch, truth: CocoDataset | None = None) -> list[Prediction]:
-        """The boxes of each photo: see `find`."""
+        """The detections of each photo; see `BoxFinder.find`.
+
+        `truth` is not needed here: boxes are stored whole and compared with it later.
+        """
         return self.find(model, batch)
 
     def keep(self, folder: Path, pool: Pool, predictions: dict[int, Prediction]) -> dict[int, Prediction]:
-        """Everything is stored as it is."""
+        """The predictions as they are: nothing is written beside the store."""
         return predictions
 
     def select(
         self, path: Path, parts: Parts, pool: Pool, human: CocoDataset, info: dict[str, Any]
     ) -> dict[str, Any]:
-        """Threshold, select and write COCO json with scores; returns the report.
+        """Write the boxes above the threshold as COCO json with scores, and return the report.
 
         Raises UserError when the teacher found nothing.
         """
@@ -63,10 +67,9 @@ class BoxLabeller(BoxFinder):
             best = float(rows[:, 4].max()) if len(rows) else 0.0
             raise UserError(
                 f"the teacher found nothing in the pool at --pseudo-threshold {threshold:g} (best score "
-                f"{best:.3f} in "
-                f"{len(pool)} images). A student of such labels would learn that nothing is there. Train the "
-                "teacher longer "
-                "(--steps), give it more labels, or take --pseudo-threshold auto"
+                f"{best:.3f} in {len(pool)} images). A student of such labels would learn that nothing is "
+                "there. Train the teacher longer (--steps), give it more labels, or take "
+                "--pseudo-threshold auto"
             )
         dataset = select(
             rows,
@@ -93,7 +96,10 @@ class BoxLabeller(BoxFinder):
         return report
 
     def _threshold(self, rows: np.ndarray, boxes: float) -> float:
-        """The least score of a pseudo-box; `boxes`: how many the pool would have at the human labels' rate."""
+        """The least score of a pseudo-box; `boxes`: how many the pool would have at the human labels' rate.
+
+        Raises UserError where the ignore band is not below it.
+        """
         r = self.recipe
         threshold = auto_threshold(rows[:, 4], boxes) if r.pseudo_threshold == "auto" else r.pseudo_threshold
         if r.pseudo_ignore is not None and r.pseudo_ignore >= threshold:
@@ -104,13 +110,13 @@ class BoxLabeller(BoxFinder):
         return threshold
 
     def describe(self, report: dict[str, Any]) -> str:
-        """The report in a few lines."""
+        """The report in a few lines: what was kept, of which classes, and its quality where that is known."""
         ignored = report["ignored_boxes"]
         lines = [
-            f"pseudo-labels at score >= {report['threshold']:.3g}: {report['kept_images']} of "
-            f"{report['pool_images']} images kept, "
-            f"{report['boxes']} boxes, {report['boxes_per_image']:.2f} an image (human labels: "
-            f"{report['human_boxes_per_image']:.2f})"
+            f"pseudo-labels at score >= {report['threshold']:.3g}: "
+            f"{report['kept_images']} of {report['pool_images']} images kept, "
+            f"{report['boxes']} boxes, {report['boxes_per_image']:.2f} an image "
+            f"(human labels: {report['human_boxes_per_image']:.2f})"
             + (f", {ignored} uncertain ones ignored" if ignored else "")
         ]
         per_class = sorted(report["boxes_per_class"].items(), key=lambda item: -item[1])
@@ -137,7 +143,11 @@ def _report(
     pool: Pool,
     human: CocoDataset,
 ) -> dict[str, Any]:
-    """Counts of what was kept: see the keys."""
+    """Counts of what was kept, in all and by class.
+
+    `rows` (N, 6) and `images` (N,) are all raw detections, `sure` (N,) bool those above the threshold, and
+    `dataset` what a student trains on.
+    """
     classes = list(enumerate(human.class_names))
     return {
         "pool_images": len(pool),

@@ -1,5 +1,6 @@
-"""From a teacher's raw boxes to the labels of a student: threshold, ignore band, and how good they are where
-the truth is known.
+"""From a teacher's raw boxes to the labels of a student: threshold, ignore band, precision and recall.
+
+Shapes: N boxes of all images together, `rows` (N, 6) x1 y1 x2 y2 score class in pixels of their photo.
 """
 
 import numpy as np
@@ -10,8 +11,9 @@ from selftrain.data.pool import Pool
 
 
 def auto_threshold(scores: np.ndarray, boxes: float) -> float:
-    """The score at which `boxes` detections are left over the whole pool; with fewer detections than that,
-    the lowest score.
+    """The score at which `boxes` detections are left over the whole pool, from the `scores` (N,) of all.
+
+    With fewer detections than that it is the lowest score, with none 0.5.
     """
     if not len(scores):
         return 0.5
@@ -30,11 +32,12 @@ def select(
     low: float | None,
     keep_empty: bool,
 ) -> CocoDataset:
-    """The pseudo-labelled data set.
+    """The pseudo-labelled data set of a pool, with the classes of `human`.
 
-    rows (N, 6): x1 y1 x2 y2 score class; images (N,): index into the pool; sizes (pool, 2): width, height.
-    Boxes with score >= threshold are objects; those between `low` and the threshold are marked `crowd`, which
-    training leaves out of the loss.  Image ids are pool index + 1.
+    `images` (N,) are indices into the pool, `sizes` (pool, 2) each photo's width and height.  Boxes with a
+    score of at least `threshold` are objects.  Boxes between `low` and the threshold are marked `crowd`,
+    which training leaves out of the loss; where `low` is None there are none.  Photos without an object are
+    left out unless `keep_empty`.  An image's id is its index in the pool + 1.
     """
     sure = rows[:, 4] >= threshold
     use = sure if low is None else rows[:, 4] >= low
@@ -45,14 +48,13 @@ def select(
     inside = np.isin(images, kept)  # an image with uncertain boxes alone may have been dropped
     rows, images, sure = rows[inside], images[inside], sure[inside]
     boxes = rows[:, :4].astype(np.float64)
+    counts = np.bincount(np.searchsorted(kept, images), minlength=len(kept))
     return CocoDataset(
         folder=pool.folder,
         names=pool.names[kept],
         image_ids=kept.astype(np.int64) + 1,
         sizes=sizes[kept],
-        offsets=np.concatenate(
-            [[0], np.cumsum(np.bincount(np.searchsorted(kept, images), minlength=len(kept)))]
-        ).astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         boxes=boxes,
         classes=rows[:, 5].astype(np.int16),
         crowd=~sure,
@@ -66,42 +68,46 @@ def select(
 
 
 def outcomes(rows: np.ndarray, images: np.ndarray, truth: CocoDataset, iou: float = 0.5) -> np.ndarray:
-    """(N,) int8 of boxes against hidden labels: 1 found an object, -1 wrong, 0 on a crowd, which counts
-    neither way, as in COCO.
+    """(N,) int8, how each box fares against hidden labels: 1 is right, -1 is wrong, 0 does not count.
 
-    rows (N, 6), images (N,) index into `truth`.  Class by class, best score first, each object found once; so
-    what a box finds does not depend on boxes of lower score, and one pass serves every threshold.
+    `images` (N,) are indices into `truth`, `iou` the least overlap with an object.  A box does not count
+    where it lies on a crowd, as in COCO.  The boxes of a class are taken from the best score down, and each
+    object is matched once; so the outcome of a box does not depend on boxes of lower score, and one pass
+    serves every threshold.
     """
-    found = np.empty(len(rows), np.int8)
+    outcome = np.empty(len(rows), np.int8)
     order = np.lexsort((-rows[:, 4], images))
     present, starts = np.unique(images[order], return_index=True)
-    for image, mine in zip(present, np.split(order, starts[1:])):
+    for image, places in zip(present, np.split(order, starts[1:])):
         boxes, classes, crowd = truth.labels(int(image))
         free = ~crowd
         # against a crowd pycocotools divides by the detection's own area
         overlaps = np.asarray(
-            mask_utils.iou(_xywh(rows[mine]), _xywh(boxes), crowd.astype(np.uint8))
-        ).reshape(len(mine), len(boxes))
-        for place, overlap, label in zip(mine, overlaps, rows[mine, 5].astype(int)):
+            mask_utils.iou(_xywh(rows[places]), _xywh(boxes), crowd.astype(np.uint8))
+        ).reshape(len(places), len(boxes))
+        for place, overlap, label in zip(places, overlaps, rows[places, 5].astype(int)):
             hits = (overlap >= iou) & (classes == label)
             if (hits & free).any():
                 free[np.where(hits & free, overlap, 0.0).argmax()] = False
-                found[place] = 1
+                outcome[place] = 1
             else:
-                found[place] = 0 if (hits & crowd).any() else -1
-    return found
+                outcome[place] = 0 if (hits & crowd).any() else -1
+    return outcome
 
 
-def precision_recall(found: np.ndarray, truth: CocoDataset) -> dict[str, float]:
-    """Of boxes with these `outcomes`: the share that is right, and the share of the objects that is found."""
-    right, wrong = int((found > 0).sum()), int((found < 0).sum())
+def precision_recall(outcome: np.ndarray, truth: CocoDataset) -> dict[str, float]:
+    """The share of boxes that are right, and the share of the objects of `truth` that were found.
+
+    `outcome` (N,) is what `outcomes` gave for these boxes.
+    """
+    right, wrong = int((outcome > 0).sum()), int((outcome < 0).sum())
     return {"precision": right / max(1, right + wrong), "recall": right / max(1, int((~truth.crowd).sum()))}
 
 
 def examples(dataset: CocoDataset, pool: Pool, count: int = 8) -> list[dict]:
-    """What the teacher said of the first photos of the pool (x1 y1 x2 y2 class score by box), for a gallery.
+    """The labels of the first `count` photos of the pool, for a gallery: `photo` and `boxes` of each.
 
-    Photos without a box count too.
+    A box is x1 y1 x2 y2 class score; uncertain ones are left out.  Photos without a box count too.
     """
     shown = []
     places = {int(image_id) - 1: place for place, image_id in enumerate(dataset.image_ids)}
@@ -121,4 +127,5 @@ def examples(dataset: CocoDataset, pool: Pool, count: int = 8) -> list[dict]:
 
 
 def _xywh(boxes: np.ndarray) -> np.ndarray:
+    """Corners (N, 4 or more) to (N, 4) x, y, width, height."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]], 1).astype(np.float64)

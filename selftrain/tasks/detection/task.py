@@ -1,6 +1,6 @@
-"""Detection:
+"""Detection: RetinaNet's head on a feature pyramid, trained on boxes and scored by COCO's AP.
 
-RetinaNet's head on a feature pyramid, trained on boxes, scored by COCO's AP; teachers give pseudo-boxes.
+Teachers give pseudo-boxes.
 """
 
 from functools import cached_property
@@ -15,15 +15,15 @@ from selftrain.tasks.detection.labeller import BoxLabeller
 
 
 class Detection(BaseTask):
-    """The task of `coco.py`."""
+    """The task of `benchmarks/coco.py`."""
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Pyramid levels, finest first."""
+        """Levels of the pyramid, finest first."""
         return self.recipe.levels
 
     def head(self, name: str, trunk: TimmTrunk) -> nn.Module:
-        """RetinaNet's head, with its pyramid."""
+        """RetinaNet's head with its pyramid, with fresh weights; it is the task's only head."""
         r = self.recipe
         return RetinaHead(
             self.neck(trunk),
@@ -37,15 +37,15 @@ class Detection(BaseTask):
 
     @cached_property
     def objectives(self) -> dict[str, BoxObjective]:
-        """Boxes by focal and Huber loss."""
+        """The only objective: boxes by focal loss and Huber loss."""
         return {"boxes": BoxObjective(self.recipe, self.fill)}
 
     @cached_property
     def scorer(self) -> BoxScorer:
-        """COCO's AP."""
+        """The scorer by COCO's AP."""
         return BoxScorer(self.recipe, self.fill)
 
     @cached_property
     def labeller(self) -> BoxLabeller:
-        """Pseudo-boxes."""
+        """The labeller that makes pseudo-boxes."""
         return BoxLabeller(self.recipe, self.fill, self.class_names)

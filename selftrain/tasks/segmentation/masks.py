@@ -1,5 +1,6 @@
-"""Class maps in training, and class maps found: cross-entropy, a network's probabilities at a photo's own
-size, mIoU.
+"""Class maps in training, in prediction and in scoring: cross-entropy, averaged probabilities, mIoU.
+
+Shapes: B images, K classes.
 """
 
 from collections.abc import Iterator
@@ -19,19 +20,23 @@ from selftrain.tasks.segmentation.miou import confusion, scores
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 
 HEAD = "segmentation"
+"""The name of the network's head"""
 
 
 class MaskObjective(Augmented):
-    """Cross-entropy at the size of the input, normalised by labelled pixels; of soft labels the two best
-    classes count.
+    """Cross-entropy at the size of the input, divided by the number of labelled pixels.
+
+    Of soft labels (Xie et al. 2020) the two best classes count, by their shares.
     """
 
     head = HEAD
     recipe: SegmentationRecipe
 
     def collate(self, views: list[tuple[Sample, ...]]) -> Batch:
-        """images [(B, 3, S, S) uint8]; masks (B, S, S) uint8, 255 ignored; with soft labels among them (B, S,
-        S, 3): see pseudo_masks.
+        """A batch of B samples with one view each.
+
+        `images` is a list of one (B, 3, S, S) uint8; `masks` (B, S, S) uint8 are class indices, 255 ignored.
+        With soft labels among them they are (B, S, S, 3), as in `pseudo_masks`.
         """
         samples = [view for (view,) in views]
         masks = [sample.mask for sample in samples]
@@ -40,7 +45,7 @@ class MaskObjective(Augmented):
         return {"images": [stack_images(samples)], "masks": torch.from_numpy(np.stack(masks))}
 
     def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
-        """Sums over the labelled pixels of each image, and how many those are."""
+        """The loss of each image, (B,), summed over its labelled pixels, and the number of these, (B,)."""
         masks = batch["masks"]
         logits = head(maps[0], tuple(batch["images"][0].shape[2:]))
         logits = F.interpolate(logits, masks.shape[1:3], mode="bilinear", align_corners=False)  # B K S S
@@ -48,7 +53,7 @@ class MaskObjective(Augmented):
             loss = F.cross_entropy(logits, masks.long(), ignore_index=IGNORED, reduction="none")
         else:
             first, second, share = masks.long().unbind(3)
-            share = share / pseudo_masks.FULL
+            share = share / pseudo_masks.WHOLE_SHARE
             loss = share * F.cross_entropy(logits, first, ignore_index=IGNORED, reduction="none") + (
                 1 - share
             ) * F.cross_entropy(logits, second, ignore_index=IGNORED, reduction="none")
@@ -57,23 +62,25 @@ class MaskObjective(Augmented):
 
 
 class MaskFinder:
-    """A network's class probabilities in photos, for scorer and labeller alike."""
+    """Predicts class probabilities in photos, for scorer and labeller alike."""
 
     head = HEAD
 
     def __init__(self, recipe: SegmentationRecipe, fill: tuple[int, ...], class_names: tuple[str, ...]):
-        """`fill`: RGB of what is padded."""
+        """`fill`: RGB of the padding; `class_names`: in the order of the classes' indices."""
         self.recipe, self.fill, self.class_names = recipe, fill, class_names
 
     def prepare(self, samples: list[Sample]) -> Batch:
-        """Photos resized to fit, without augmentation; see `tasks.base.prepare`."""
+        """A batch of photos that are resized to fit, without augmentation; see `tasks.base.prepare`."""
         return prepare(samples, self.recipe.image_size, self.fill)
 
     def probabilities(
         self, model: nn.Module, batch: Batch, scales: tuple[float, ...], flip: bool
     ) -> Iterator[Tensor]:
-        """(K, H, W) of each photo at its own size: softmax, averaged over scales and, with `flip`, over the
-        mirrored input.
+        """The probabilities (K, H, W) float32 of each photo, at its own size H x W.
+
+        They are the softmax, averaged over `scales`, which are multiples of the image size, and with `flip`
+        over the mirrored input too.
         """
         side, total = batch["images"].shape[2], 0
         for scale in scales:
@@ -87,30 +94,33 @@ class MaskFinder:
         total /= len(scales) * (1 + flip)
         for chances, (height, width), scale in zip(total, batch["sizes"], batch["scales"], strict=True):
             # the rest is padding
-            inside = chances[None, :, : max(1, round(height * scale)), : max(1, round(width * scale))]
-            if inside.shape[2:] != (height, width):
-                inside = F.interpolate(inside, (height, width), mode="bilinear", align_corners=False)
-            yield inside[0]
+            photo = chances[None, :, : max(1, round(height * scale)), : max(1, round(width * scale))]
+            if photo.shape[2:] != (height, width):
+                photo = F.interpolate(photo, (height, width), mode="bilinear", align_corners=False)
+            yield photo[0]
 
 
 class MaskScorer(MaskFinder):
-    """mIoU over the whole set, at the photos' own sizes."""
+    """Scores a segmenter by mIoU over the whole set, at the photos' own sizes."""
 
     metrics = (Metric("mIoU"), Metric("pixel accuracy"))
 
     def assess(self, model: nn.Module, batch: Batch) -> list[Prediction]:
-        """`confusion` (K, K) of each photo: pixels by true and found class."""
+        """`confusion` (K, K) int64 of each photo: its pixels by true class and predicted class."""
         r, classes = self.recipe, len(self.class_names)
-        found = (
+        masks = (
             chances.argmax(0).byte().cpu().numpy()
             for chances in self.probabilities(model, batch, r.eval_scales, r.eval_flip)
         )
         return [
             {"confusion": confusion(mask, truth, classes)}
-            for mask, truth in zip(found, batch["truths"], strict=True)
+            for mask, truth in zip(masks, batch["truths"], strict=True)
         ]
 
     def score(self, found: dict[int, Prediction], data: VocDataset) -> dict[str, Any]:
-        """mIoU and pixel accuracy in percent, and IoU by class."""
+        """mIoU and pixel accuracy in percent, and the IoU of each class; see `miou.scores`.
+
+        Raises AssertionError unless every image of `data` is there.
+        """
         assert len(found) == len(data), f"{len(found)} predictions for {len(data)} images"
         return scores(sum(prediction["confusion"] for prediction in found.values()), self.class_names)

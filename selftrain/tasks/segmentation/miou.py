@@ -1,42 +1,47 @@
 """mIoU as PASCAL VOC counts it: one confusion matrix over the whole set, at the photos' own sizes.
 
-A mean over photos is another number.
+The mean of the photos' own mIoU is another number.  Shapes: K classes.
 """
 
 import numpy as np
 
 
-def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """(K, K) int64 pixels by (true class, found class) of two class maps (H, W) uint8; pixels whose truth is
-    255 do not count.
+def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """(K, K) int64, the number of pixels by true class and predicted class.
 
-    `found` may hold 255 too, where a teacher left a pixel out: such pixels do not count either.
+    `predicted` and `truth` are class maps (H, W) uint8.  A pixel does not count where either is 255: there
+    people gave no label, or a teacher left the pixel out.  Raises AssertionError for maps of different size.
     """
-    assert found.shape == truth.shape, f"class maps of {found.shape} and {truth.shape}"
+    assert predicted.shape == truth.shape, f"class maps of {predicted.shape} and {truth.shape}"
     width = classes + 1  # one more row and column for what is ignored
-    pairs = np.minimum(truth, classes).astype(np.uint16) * np.uint16(width) + np.minimum(found, classes)
+    pairs = np.minimum(truth, classes).astype(np.uint16) * np.uint16(width) + np.minimum(predicted, classes)
     return np.bincount(pairs.ravel(), minlength=width * width).reshape(width, width)[:classes, :classes]
 
 
 def iou(matrix: np.ndarray) -> np.ndarray:
-    """(K,) float64 intersection over union of each class, NaN for one that is neither there nor found."""
-    inside = np.diag(matrix).astype(np.float64)
-    union = matrix.sum(0) + matrix.sum(1) - inside
-    return np.divide(inside, union, out=np.full(len(matrix), np.nan), where=union > 0)
+    """(K,) float64 intersection over union of each class, from a confusion matrix (K, K).
+
+    It is NaN for a class that is neither in the truth nor predicted.
+    """
+    intersection = np.diag(matrix).astype(np.float64)
+    union = matrix.sum(0) + matrix.sum(1) - intersection
+    return np.divide(intersection, union, out=np.full(len(matrix), np.nan), where=union > 0)
 
 
 def scores(matrix: np.ndarray, class_names: tuple[str, ...]) -> dict:
-    """mIoU and pixel accuracy in percent, IoU of each class, and `chance`: the mIoU of the best answer that
-    is one class everywhere.
+    """mIoU, pixel accuracy and the IoU of each class in percent, from a confusion matrix (K, K).
+
+    `per_class` has None for a class that is neither in the truth nor predicted; the mIoU leaves it out.
+    `chance` is the mIoU of the best answer that is one class everywhere.
     """
-    each, total = iou(matrix), matrix.sum()
-    there = (matrix.sum(1) > 0).sum()
+    iou_of_class, total = iou(matrix), matrix.sum()
+    present = (matrix.sum(1) > 0).sum()
     return {
-        "mIoU": 100 * float(np.nanmean(each)) if total else 0.0,
+        "mIoU": 100 * float(np.nanmean(iou_of_class)) if total else 0.0,
         "pixel accuracy": 100 * float(np.trace(matrix) / max(1, total)),
-        "chance": 100 * float(matrix.sum(1).max() / max(1, total) / max(1, there)),
+        "chance": 100 * float(matrix.sum(1).max() / max(1, total) / max(1, present)),
         "per_class": {
             name: None if np.isnan(value) else 100 * float(value)
-            for name, value in zip(class_names, each, strict=True)
+            for name, value in zip(class_names, iou_of_class, strict=True)
         },
     }

@@ -1,10 +1,10 @@
-"""A teacher's probabilities to the masks of a student, one small file a photo.
+"""From a teacher's probabilities to the masks of a student, one small file for each photo.
 
-Hard (Zoph et al. 2020): the best class where its probability reaches the threshold, 255 (ignored) elsewhere;
-a palette PNG. Soft (Xie et al. 2020): no threshold; the two best classes of each pixel and the share of the
-better one of their sum, as the three channels of a PNG at a quarter of the photo's side.  All K probabilities
-at full size would be K x 4 bytes a pixel, a terabyte for ImageNet; two of them at a quarter are at most 3/16
-byte.
+A hard mask (Zoph et al. 2020) has the best class where its probability reaches the threshold, and 255
+(ignored) elsewhere; it is a palette PNG.  A soft mask (Xie et al. 2020) has no threshold: the three channels
+of its PNG, at a quarter of the photo's side, are the two best classes of each pixel, and the share of the
+better one in the sum of both.  All K probabilities at full size would take K x 4 bytes a pixel, a terabyte
+for ImageNet; two of them at a quarter take at most 3/16 byte.
 """
 
 import base64
@@ -28,48 +28,50 @@ from selftrain.system.errors import UserError
 from selftrain.tasks.protocol import Prediction
 from selftrain.tasks.segmentation.miou import confusion, iou
 
-FULL = 254  # the share that means 1; 255 is kept for what is ignored
+WHOLE_SHARE = 254
+"""The number that means a share of 1; 255 means ignored"""
 SHRINK = 4
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # at which a teacher's pixels are measured
-EXAMPLES, EXAMPLE_SIDE = 8, 96  # masks that a report shows, and their longer side in pixels
+"""Side of a photo over the side of its soft mask"""
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Probabilities at which a teacher's pixels are measured"""
+EXAMPLES = 8
+"""Masks that a report shows"""
+EXAMPLE_SIDE = 96
+"""Their longer side in pixels"""
 
 
 def hard_mask(chances: Tensor, threshold: float) -> Prediction:
-    """(K, H, W) probabilities -> `png`: the best class, or 255 where it is below `threshold`; `kept`,
-    `found`: see `_prediction`.
+    """The hard mask of a photo from its probabilities (K, H, W).
+
+    Returns `png`, the bytes of its file as uint8, and two (K,) int64: `kept`, the pixels that are labels of
+    each class, and `best`, the pixels whose best class it is, however unsure.
     """
-    best, label = (t.cpu().numpy() for t in chances.max(0))
+    probability, label = (t.cpu().numpy() for t in chances.max(0))
     label = label.astype(np.uint8)
-    mask = np.where(best >= threshold, label, np.uint8(IGNORED))
-    kept, found = (np.bincount(each.ravel(), minlength=256)[: len(chances)] for each in (mask, label))
-    return _prediction(encode_mask(mask), kept, found)
+    mask = np.where(probability >= threshold, label, np.uint8(IGNORED))
+    kept, best = (np.bincount(each.ravel(), minlength=256)[: len(chances)] for each in (mask, label))
+    return {"png": np.frombuffer(encode_mask(mask), np.uint8), "kept": kept, "best": best}
 
 
 def soft_mask(chances: Tensor) -> Prediction:
-    """(K, H, W) probabilities -> (H/4, W/4, 3): best class, second class, share of the best one of the two,
-    254 = all.
+    """The soft mask of a photo from its probabilities (K, H, W): as `hard_mask`, with all pixels kept.
+
+    The channels of the file (H/4, W/4, 3) are best class, second class, and share of the best one.
     """
     size = [math.ceil(side / SHRINK) for side in chances.shape[1:]]
     two = F.interpolate(chances[None], size, mode="area")[0].topk(2, 0)
-    share = (two.values[0] / two.values.sum(0).clamp(min=1e-12) * FULL).round()
+    share = (two.values[0] / two.values.sum(0).clamp(min=1e-12) * WHOLE_SHARE).round()
     channels = torch.cat([two.indices, share[None]]).byte().cpu().numpy()
-    found = np.bincount(channels[0].ravel(), minlength=256)[: len(chances)] * SHRINK**2
-    return _prediction(cv2.imencode(".png", channels.transpose(1, 2, 0))[1].tobytes(), found, found)
-
-
-def _prediction(png: bytes, kept: np.ndarray, found: np.ndarray) -> Prediction:
-    """`png`: bytes of the mask's file; (K,) int64 pixels of each class:
-
-    `kept` are sure enough, `found` have it as the best class.
-    """
-    return {"png": np.frombuffer(png, np.uint8), "kept": kept, "found": found}
+    best = np.bincount(channels[0].ravel(), minlength=256)[: len(chances)] * SHRINK**2
+    png = cv2.imencode(".png", channels.transpose(1, 2, 0))[1]
+    return {"png": np.frombuffer(png.tobytes(), np.uint8), "kept": best, "best": best}
 
 
 def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
-    """(T + 1, 2) int64 of (K, H, W) probabilities against a hidden mask: labelled pixels (kept, right) at
-    each of THRESHOLDS, then at none.
+    """(T + 1, 2) int64, the pixels that are kept, and that are kept and right, at each of THRESHOLDS.
 
-    Raises UserError when mask and photo are of different size.
+    The last row is without a threshold.  Only pixels that the hidden mask of photo `index` labels count.
+    `chances`: probabilities (K, H, W).  Raises UserError when mask and photo are of different size.
     """
     best, label = (t.cpu().numpy() for t in chances.max(0))
     truth = hidden.mask(index)
@@ -78,8 +80,8 @@ def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
             f"{hidden.path(index)}: "
             f"{mask_size_fault(label.shape[::-1], hidden.mask_path(index), truth.shape[::-1])}"
         )
-    known = truth != IGNORED
-    best, right = best[known], (label == truth)[known]
+    labelled = truth != IGNORED
+    best, right = best[labelled], (label == truth)[labelled]
     return np.array(
         [(np.count_nonzero(best >= t), np.count_nonzero(right & (best >= t))) for t in (*THRESHOLDS, 0.0)],
         np.int64,
@@ -87,14 +89,15 @@ def by_threshold(chances: Tensor, hidden: VocDataset, index: int) -> np.ndarray:
 
 
 def soften(mask: np.ndarray) -> np.ndarray:
-    """Hard labels (H, W) in the form of soft ones (H, W, 3)."""
-    return np.stack([mask, mask, np.full_like(mask, FULL)], 2)
+    """Hard labels (H, W) uint8 in the form of soft ones (H, W, 3)."""
+    return np.stack([mask, mask, np.full_like(mask, WHOLE_SHARE)], 2)
 
 
 class PseudoDataset(VocDataset):
     """Photos with hard labels of a teacher."""
 
     def mask(self, i: int) -> np.ndarray:
+        """The mask (H, W) uint8 of photo `i`.  Raises UserError for a file that is gone or damaged."""
         try:
             return self._read(i)
         except UserError as error:
@@ -108,7 +111,7 @@ class PseudoDataset(VocDataset):
 
 
 class SoftDataset(PseudoDataset):
-    """Photos with soft labels: the mask of a sample is (H, W, 3) uint8, all 255 where ignored."""
+    """Photos with soft labels of a teacher: their masks are (H/4, W/4, 3) uint8, all 255 where ignored."""
 
     def _read(self, i: int) -> np.ndarray:
         data = read_bytes(self.mask_path(i))
@@ -118,23 +121,22 @@ class SoftDataset(PseudoDataset):
         return small
 
     def sample(self, i: int) -> Sample:
+        """Photo `i` with its soft labels (H, W, 3) uint8, enlarged to the photo's size."""
         image = read_image(self.path(i))
         mask = cv2.resize(self.mask(i), image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return dataclasses.replace(Sample.unlabelled(image), mask=mask)
 
 
-# ---- files --------------------------------------------------------------------------------------------
+# ---- files ----------------------------------------------------------------------------------------------
 
 
 def mask_file(pool: Pool, index: int) -> str:
-    """Path of a photo's mask below the folder of masks: the photo's own, so that a person finds it."""
+    """Path of a photo's mask below the folder of masks: like the photo's own, so that a person finds it."""
     return f"{pool.names[index].decode()}.png"
 
 
 def examples(folder: Path, pool: Pool) -> list[dict[str, str]]:
-    """The masks of the first photos of the pool, small, for a gallery; `folder`: where the folder of masks
-    lies.
-    """
+    """The masks of the first photos of the pool, small, for a gallery; `folder`: the one above `masks`."""
     return [
         {"photo": pool.names[i].decode(), "mask": _small(folder / "masks" / mask_file(pool, i))}
         for i in range(min(EXAMPLES, len(pool)))
@@ -142,40 +144,37 @@ def examples(folder: Path, pool: Pool) -> list[dict[str, str]]:
 
 
 def _small(path: Path) -> str:
-    """A mask file, made small, as base64 of a PNG; of a soft one the best class."""
+    """The picture of a mask file, made small, as base64 of a PNG; of a soft mask its best class."""
     with Image.open(path) as picture:
         mask = np.asarray(picture)
     mask = mask if mask.ndim == 2 else mask[..., 2]  # soft: OpenCV wrote the best class first, as blue
     scale = min(1.0, EXAMPLE_SIDE / max(mask.shape))
-    small = cv2.resize(
-        mask,
-        [max(1, round(side * scale)) for side in mask.shape[::-1]],
-        interpolation=cv2.INTER_NEAREST_EXACT,
-    )
+    size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
+    small = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
     return base64.b64encode(encode_mask(small)).decode()
 
 
-def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
-    """Of the kept pixels: how many are right, and the mIoU; `covered`: how much of what people labelled was
-    kept.
+def quality(labels: VocDataset, truth: VocDataset, used: np.ndarray) -> dict[str, float]:
+    """How good pseudo-masks are, by the pool's hidden labels.
 
-    labels: N photos; truth: the pool with its hidden labels; used (N,): which of the pool's photos `labels`
-    are.
+    Returns the share of the kept pixels that is right, their mIoU in percent, and `covered`, the share of the
+    pixels labelled by people that was kept.  `used` (N,) says which photos of the pool the N of `labels` are.
+    Raises UserError when a mask and the hidden one are of different size.
     """
     matrix, labelled, place = 0, 0, {index: n for n, index in enumerate(used.tolist())}
     for index in range(len(truth)):
         hidden = truth.mask(index)
         labelled += int((hidden != IGNORED).sum())
         if index in place:
-            found = labels.mask(place[index])
-            if found.ndim == 3:  # soft: at a quarter of the side
-                found = cv2.resize(found[..., 0], hidden.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-            if found.shape != hidden.shape:
+            mask = labels.mask(place[index])
+            if mask.ndim == 3:  # soft: at a quarter of the side
+                mask = cv2.resize(mask[..., 0], hidden.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            if mask.shape != hidden.shape:
                 raise UserError(
                     f"{labels.path(place[index])}: "
-                    f"{mask_size_fault(found.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}"
+                    f"{mask_size_fault(mask.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}"
                 )
-            matrix = matrix + confusion(found, hidden, len(labels.class_names))
+            matrix = matrix + confusion(mask, hidden, len(labels.class_names))
     return {
         "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
         "mIoU": 100 * float(np.nanmean(iou(matrix))),
@@ -184,9 +183,9 @@ def quality(labels: VocDataset, truth, used: np.ndarray) -> dict[str, float]:
 
 
 def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocDataset:
-    """The data set that a label file describes.
+    """The data set that the label file `path` describes.
 
-    Raises UserError if it is of other classes or not such a file.
+    Raises UserError where it is of other classes, or is no such file.
     """
     try:
         content = msgspec.json.decode(read_bytes(path))
@@ -201,13 +200,13 @@ def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocData
             f"{path}: its classes {', '.join(classes)} are not those of this run, {', '.join(class_names)}; "
             "label the pool with a teacher of this data"
         )
-    return listed(path.parent, pool, masks, class_names, soft)
+    return pseudo_dataset(path.parent, pool, masks, class_names, soft)
 
 
-def listed(
+def pseudo_dataset(
     folder: Path, pool: Pool, masks: list[dict], class_names: tuple[str, ...], soft: bool
 ) -> VocDataset:
-    """The data set of the photos and masks in a label file's list; `folder`: where that file lies."""
+    """The data set of the photos and masks that a label file lists; `folder`: where that file lies."""
     kind = SoftDataset if soft else PseudoDataset
     return kind(
         folder=pool.folder,

@@ -1,5 +1,6 @@
-"""Semantic segmentation: a head on NAS-FPN, trained by cross-entropy, scored by mIoU; teachers give
-pseudo-masks.
+"""Semantic segmentation: a head on a feature pyramid, trained by cross-entropy and scored by mIoU.
+
+Teachers give pseudo-masks.
 """
 
 from functools import cached_property
@@ -15,12 +16,12 @@ from selftrain.tasks.segmentation.masks import MaskObjective, MaskScorer
 
 
 class Segmentation(BaseTask):
-    """The task of `pascal.py`."""
+    """The task of `benchmarks/pascal.py`."""
 
     levels = LEVELS
 
     def head(self, name: str, trunk: TimmTrunk) -> nn.Module:
-        """The segmentation head, with its pyramid."""
+        """The segmentation head with its pyramid, with fresh weights; it is the task's only head."""
         r = self.recipe
         return SegmentationHead(
             self.neck(trunk),
@@ -32,15 +33,15 @@ class Segmentation(BaseTask):
 
     @cached_property
     def objectives(self) -> dict[str, MaskObjective]:
-        """Class maps by cross-entropy."""
+        """The only objective: class maps by cross-entropy."""
         return {"masks": MaskObjective(self.recipe, self.fill)}
 
     @cached_property
     def scorer(self) -> MaskScorer:
-        """mIoU."""
+        """The scorer by mIoU."""
         return MaskScorer(self.recipe, self.fill, self.class_names)
 
     @cached_property
     def labeller(self) -> MaskLabeller:
-        """Pseudo-masks."""
+        """The labeller that makes pseudo-masks."""
         return MaskLabeller(self.recipe, self.fill, self.class_names)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from selftrain.data.coco import CocoDataset
 from selftrain.data.pool import Pool
+from selftrain.parts import Parts
 from selftrain.system.errors import UserError
 from selftrain.tasks.detection.coco_ap import NAMES, coco_ap
 from selftrain.tasks.detection.pseudo_boxes import auto_threshold, outcomes, precision_recall
-from selftrain.tasks.detection.task import Boxes, Detection
+from selftrain.tasks.detection.task import Detection
 from tests.programs import load
 
 COCO = load("recipes.detection").COCO
@@ -62,9 +63,8 @@ def test_fast_evaluator_equals_pycocotools(seed):
     predictions = noisy_predictions(rng, data)
     fast, reference = (coco_ap(predictions, data, evaluator) for evaluator in ("fast", "pycocotools"))
     for name in NAMES:
-        assert fast[name] == pytest.approx(reference[name], abs=1e-4), (
-            name
-        )  # percent, so 1e-6 of the unit interval
+        # percent, so 1e-6 of the unit interval
+        assert fast[name] == pytest.approx(reference[name], abs=1e-4), name
     assert fast["per_class"] == pytest.approx(reference["per_class"], abs=1e-4)
     assert 5 < reference["AP"] < 95
     assert np.mean(list(reference["per_class"].values())) == pytest.approx(reference["AP"], abs=1e-4)
@@ -124,11 +124,8 @@ def test_precision_and_recall_are_those_of_pycocotools_matching(seed):
         for i, r in zip(images, rows)
     ]
     evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
-    evaluation.params.iouThrs, evaluation.params.areaRng, evaluation.params.areaRngLbl = (
-        np.array([0.5]),
-        [[0, 1e10]],
-        ["all"],
-    )
+    evaluation.params.iouThrs = np.array([0.5])
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
     evaluation.evaluate()
     found = sum(int(((e["dtMatches"][0] > 0) & ~e["dtIgnore"][0]).sum()) for e in evaluation.evalImgs if e)
     wrong = sum(int(((e["dtMatches"][0] == 0) & ~e["dtIgnore"][0]).sum()) for e in evaluation.evalImgs if e)
@@ -141,7 +138,7 @@ def test_precision_and_recall_are_those_of_pycocotools_matching(seed):
     assert got["recall"] == pytest.approx(found / max(1, (~data.crowd).sum()))
 
 
-# ---- pseudo-labels -------------------------------------------------------------------------------------------------------
+# ---- pseudo-labels -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -160,17 +157,19 @@ def labelled(tmp_path):
         3: [],
     }
     predictions = {
-        i: Boxes(np.array(rows, np.float32).reshape(-1, 6), (100, 80)) for i, rows in found.items()
+        i: {"rows": np.array(rows, np.float32).reshape(-1, 6), "size": np.array((100, 80), np.int32)}
+        for i, rows in found.items()
     }
     human = dataset(np.random.default_rng(0), images=10, crowd=0.0)
 
     def label(**options):
-        task = Detection(replace(COCO["demo"](), **options), human.class_names)
-        parts = [tmp_path / "part-b.npz", tmp_path / "part-a.npz"]  # parts in any order give the same file
-        task.write_part(parts[0], pool, {i: predictions[i] for i in (2, 3)}, 1.0)
-        task.write_part(parts[1], pool, {i: predictions[i] for i in (0, 1)}, 1.0)
-        report = task.write_labels(tmp_path / "labels.json", parts, pool, human, {"teacher": "t"})
-        return report, task.read_labels(tmp_path / "labels.json", pool)
+        labeller = Detection(replace(COCO["demo"](), **options), human.class_names).labeller
+        parts, path = Parts(tmp_path), tmp_path / "labels.json"
+        for number, images in enumerate([(2, 3), (0, 1)]):  # parts in any order give the same file
+            kept = labeller.keep(tmp_path, pool, {i: predictions[i] for i in images})
+            parts.write(number, kept, 1.0)
+        report = labeller.select(path, parts, pool, human, {"teacher": "t"})
+        return report, labeller.read(path, pool)
 
     return label
 
@@ -178,11 +177,8 @@ def labelled(tmp_path):
 def test_threshold_keeps_sure_boxes_and_their_images(labelled):
     report, data = labelled(pseudo_threshold=0.5)
     assert (report["kept_images"], report["boxes"], report["boxes_per_image"]) == (2, 3, 0.75)
-    assert report["boxes_per_class"] == {"a": 1, "b": 1, "c": 1} and report["images_per_class"] == {
-        "a": 1,
-        "b": 1,
-        "c": 1,
-    }
+    assert report["boxes_per_class"] == {"a": 1, "b": 1, "c": 1}
+    assert report["images_per_class"] == {"a": 1, "b": 1, "c": 1}
     assert [data.path(i).name for i in range(len(data))] == ["p0.jpg", "p2.jpg"]
     assert data.labels(0)[0].tolist() == [[10, 10, 50, 50]] and data.labels(1)[1].tolist() == [2, 0]
     assert data.scores.tolist() == pytest.approx([0.9, 0.8, 0.5]) and data.sizes.tolist() == [[100, 80]] * 2
@@ -215,7 +211,7 @@ def test_pseudo_labels_of_other_classes_are_refused(labelled, tmp_path):
     labelled(pseudo_threshold=0.5)
     other = Detection(COCO["demo"](), ("b", "a", "c"))
     with pytest.raises(UserError, match="labels.json"):
-        other.read_labels(
+        other.labeller.read(
             tmp_path / "labels.json",
             Pool(folder=tmp_path, names=np.array([b"p0.jpg"]), sizes=np.ones(1, np.int64), hash=""),
         )
@@ -233,7 +229,7 @@ def test_batches_pad_to_the_fullest_image():
         np.zeros(130, np.int64),
         np.zeros(130, bool),
     )
-    batch = task.collate([one, many])
+    batch = task.objectives["boxes"].collate([(one,), (many,)])
     assert batch["boxes"].shape == (2, 100, 4)  # the official cap
     assert batch["valid"].sum(1).tolist() == [0, 100] and batch["ignore"].sum(1).tolist() == [1, 0]
-    assert batch["images"].shape == (2, 3, 8, 8)
+    assert [images.shape for images in batch["images"]] == [(2, 3, 8, 8)]
