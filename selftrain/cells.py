@@ -140,7 +140,7 @@ def key_of(settings: dict[str, Any], weights: list, feeds: list, val: str, freez
 
 
 def without_neutral(settings: dict[str, Any], recipe: type[Recipe]) -> dict[str, Any]:
-    """Settings but for those at the value at which they do nothing: a field that is added moves no older key."""
+    """Settings but for those at the value at which they do nothing: so a new field moves no older key."""
     neutral = neutral_fields(recipe)
     return {
         name: value
@@ -285,14 +285,14 @@ def in_order(cells: Iterable[Cell]) -> list[Cell]:
     """These cells and all that they need, each once, needed ones first."""
     ordered: dict[str, Cell] = {}
 
-    def visit(cell: Cell) -> None:
+    def _visit(cell: Cell) -> None:
         if cell.key not in ordered:
             for _, needed in cell.needs():
-                visit(needed)
+                _visit(needed)
             ordered[cell.key] = cell
 
     for cell in cells:
-        visit(cell)
+        _visit(cell)
     return list(ordered.values())
 
 

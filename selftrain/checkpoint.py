@@ -47,7 +47,8 @@ def load(path: Path) -> dict[str, Any] | None:
 def weights_hash(state: dict[str, torch.Tensor]) -> str:
     """blake2b over names and values, 16 hex digits: equal for equal weights, wherever they are stored.
 
-    A name counts without `trunk.` or `heads.NAME.` before it: what a network calls its parts is no matter of its weights.
+    A name counts without `trunk.` or `heads.NAME.` before it: what a network calls its parts is no matter of
+    its weights.
     """
     digest = hashlib.blake2b(digest_size=8)
     names = {name: re.sub(r"^(trunk|heads\.[^.]+)\.", "", name) for name in state}

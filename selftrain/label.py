@@ -1,4 +1,4 @@
-"""A teacher labels a pool: raw predictions, kept as they come, then a label file for a choice of thresholds."""
+"""A teacher labels a pool: raw predictions, kept as they come, then a label file by thresholds."""
 
 from functools import partial
 from pathlib import Path

@@ -123,7 +123,7 @@ def score_into(
     parts: Parts,
     title: str,
 ) -> dict[str, Any]:
-    """As `evaluate`, but each image's prediction is kept in `parts`, so that an interrupted scoring goes on."""
+    """As `evaluate`, but predictions are kept in `parts`, so that an interrupted scoring goes on."""
     batches = EvalBatches(data, recipe.eval_batch, scorer.prepare)
     branch = network.branch(scorer.head)
     predict_into(engine, parts, branch, scorer.assess, batches, recipe=recipe, title=title)

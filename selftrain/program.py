@@ -20,12 +20,13 @@ from rich.table import Table
 
 from selftrain.cells import Cell, plan
 from selftrain.engine import Engine
+from selftrain.feeds import labels_of
 from selftrain.options import read_options
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Record
 from selftrain.registry import task_and_source
 from selftrain.report.places import percent
-from selftrain.run import Workplace, labels_of, preflight, run_cell
+from selftrain.run import preflight, run_cell
 from selftrain.splits import Splits, load
 from selftrain.stale import settle_stale
 from selftrain.system.errors import UserError
@@ -33,6 +34,7 @@ from selftrain.system.files import file_name
 from selftrain.system.launch import ensure_processes
 from selftrain.system.progress import cores, duration, peak_memory
 from selftrain.system.stop import Stop, Stopped
+from selftrain.workplace import Workplace
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
 
 
 def prepare(recipe: Recipe, say: Callable[..., None] = print) -> tuple[Workplace, list[Cell]]:
-    """What `run_cell` needs to run the cells of a recipe, and these cells, needed ones first: for use from Python.
+    """What `run_cell` needs to run the cells of a recipe, and these cells, needed ones first: for use from
+    Python.
 
     Raises UserError for anything wrong with recipe or data.
     """

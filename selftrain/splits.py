@@ -19,17 +19,22 @@ from selftrain.system.errors import UserError
 
 @dataclass(frozen=True)
 class Splits:
-    train: Labelled  # the labelled fraction
-    val: Labelled  # for the curve and for tuning
-    test: (
-        Labelled  # for the reported score; the val split itself where the data set has no labelled test split
-    )
-    test_name: str  # "test" or "val"
+    """The data of one run."""
+
+    train: Labelled
+    """the labelled fraction"""
+    val: Labelled
+    """for the curve and for tuning"""
+    test: Labelled
+    """for the reported score; the val split itself where the data set has no labelled test split"""
+    test_name: str
+    """what a person calls it: test or val"""
     pool: Pool | None
-    hash: str  # of everything above but the pool, which has its own
-    others: dict[str, Any] = field(
-        default_factory=dict
-    )  # further data sets that a cell learns from, or is scored on, by name
+    """the unlabelled images"""
+    hash: str
+    """of everything above but the pool, which has its own"""
+    others: dict[str, Any] = field(default_factory=dict)
+    """further data sets that a cell learns from, or is scored on, by name"""
 
     def named(self, name: str) -> Labelled:
         """The set of that name that cells are scored on: test, val, or one of the others."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from selftrain import provenance, record
 from selftrain.cells import Cell
-from selftrain.run import training_lock
 from selftrain.system.errors import UserError
+from selftrain.workplace import training_lock
 
 
 def stale_reasons(cell: Cell, modules: tuple[str, ...]) -> list[str]:

@@ -2,11 +2,12 @@
 
     python -m tests.interrupt TRIALS.json coco|pascal ARGUMENTS...
 
-TRIALS: a list of {"out": folder, "event": name, "at": n, "signal": 9 or 15} or {"out": folder, "after": seconds, "signal": 9}.
-Each trial starts the program, which sends itself the signal at the n-th such event (or gets it after some seconds), and starts
-it again to the end.  Events: step (after an optimizer step), save (inside write_atomic: at a write, fsync or rename), evaluate
-(a batch of evaluation), label (a batch of pseudo-labelling).  Importing once and forking keeps twenty kills affordable.  Prints a
-json list of {"first": wait status, "second": exit code, "counts": events seen in the first process}.
+TRIALS: a list of {"out": folder, "event": name, "at": n, "signal": 9 or 15} or {"out": folder, "after":
+seconds, "signal": 9}. Each trial starts the program, which sends itself the signal at the n-th such event (or
+gets it after some seconds), and starts it again to the end.  Events: step (after an optimizer step), save
+(inside write_atomic: at a write, fsync or rename), evaluate (a batch of evaluation), label (a batch of
+pseudo-labelling).  Importing once and forking keeps twenty kills affordable.  Prints a json list of {"first":
+wait status, "second": exit code, "counts": events seen in the first process}.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""The programs of benchmarks/ as modules, for tests in their own process; by themselves they are scripts and no package."""
+"""The programs of benchmarks/ as modules, for tests in their own process; by themselves they are scripts and
+no package.
+"""
 
 import importlib
 import sys

@@ -1,10 +1,11 @@
 """Every row of the table "a cell says what it is made of", trained for three steps on the toy.
 
     python -m tests.rows OUT straight           each row once
-    python -m tests.rows OUT killed             each row in a process that is killed in every one of its cells, and started again
-    torchrun --nproc_per_node 2 -m tests.rows OUT straight
+    python -m tests.rows OUT killed             each row in a process that is killed in every one of its
+    cells, and started again torchrun --nproc_per_node 2 -m tests.rows OUT straight
 
-Prints one json object: of each row, of each of its cells, the arm, the hash of the final weights and the record but for what was measured.
+Prints one json object: of each row, of each of its cells, the arm, the hash of the final weights and the
+record but for what was measured.
 """
 
 import json
@@ -31,12 +32,14 @@ from selftrain.cells import (
     in_order,
 )
 from selftrain.engine import Engine
-from selftrain.run import Workplace, first_network, run_cell
+from selftrain.networks import first_network
+from selftrain.run import run_cell
 from selftrain.splits import Splits
 from selftrain.system import files
 from selftrain.system.files import file_hash
 from selftrain.system.stop import Stop
 from selftrain.train import Trainer
+from selftrain.workplace import Workplace
 from tests.toy import Greys, Toy, network, recipe
 
 OLD, NEW, VAL, TEST, LATER = (
@@ -119,7 +122,9 @@ def main(out: Path, how: str) -> dict:
 
 
 def in_a_process_that_dies(place: Workplace, cell: Cell) -> None:
-    """Train in a forked process that kills itself at a step or inside a write, both drawn from the cell's key."""
+    """Train in a forked process that kills itself at a step or inside a write, both drawn from the cell's
+    key.
+    """
     child = os.fork()
     if child:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

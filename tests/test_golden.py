@@ -1,7 +1,9 @@
 """What rearranging code must not move: losses, weights, pseudo-labels and records of short runs, bit for bit.
 
-The numbers in tests/golden.json were measured under the versions and the kind of processor that stand in it; elsewhere sums of floats round
-otherwise, and only what no float enters is compared.  `python -m tests.test_golden` measures them anew, for a change that is meant to move them.
+The numbers in tests/golden.json were measured under the versions and the kind of processor that stand in it;
+elsewhere sums of floats round
+otherwise, and only what no float enters is compared.  `python -m tests.test_golden` measures them anew, for a
+change that is meant to move them.
 """
 
 import importlib.metadata

@@ -1,4 +1,6 @@
-"""Real processes, really killed: the same command afterwards ends where an uninterrupted run ends, bit for bit."""
+"""Real processes, really killed: the same command afterwards ends where an uninterrupted run ends, bit for
+bit.
+"""
 
 import json
 import random
@@ -14,7 +16,7 @@ import torch
 
 from selftrain.cells import Cell, Feed, Human, first_weights
 from selftrain.data.shapes.generate import Shapes, generate
-from selftrain.run import first_network
+from selftrain.networks import first_network
 from tests.programs import ROOT, load
 from tests.programs import path as program
 
@@ -62,7 +64,9 @@ def benchmark(request):
 
 @pytest.fixture(scope="module")
 def arguments(benchmark, tmp_path_factory):
-    """The program, a small data set, and the options of a run of two cells on it: teacher, labelling, student in a few seconds."""
+    """The program, a small data set, and the options of a run of two cells on it: teacher, labelling, student
+    in a few seconds.
+    """
     root, pool = tmp_path_factory.mktemp("data") / "shapes", tmp_path_factory.mktemp("pool") / "shapes"
     generate(
         root,
@@ -95,7 +99,9 @@ def interrupt(trials: list[dict], arguments: list[str], folder: Path) -> list[di
 
 
 def products(out: Path) -> dict[str, object]:
-    """All that a run leaves which must not depend on interruptions: weights, pseudo-labels, records without what was measured."""
+    """All that a run leaves which must not depend on interruptions: weights, pseudo-labels, records without
+    what was measured.
+    """
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
@@ -169,7 +175,9 @@ def test_sigterm_saves_at_once_and_exits_143(arguments, uninterrupted, tmp_path)
 def launch(
     *arguments: str, log: Path, options: tuple[str, ...] = ("--num_processes", "1")
 ) -> subprocess.Popen:
-    """`accelerate launch benchmarks/coco.py ...` in a process group of its own; the first argument is the program."""
+    """`accelerate launch benchmarks/coco.py ...` in a process group of its own; the first argument is the
+    program.
+    """
     command = [
         sys.executable,
         "-m",
@@ -201,11 +209,29 @@ def test_killing_the_launcher_stops_its_child_with_everything_saved(arguments, u
     assert products(out) == uninterrupted[0]
 
 
+def compare(benchmark: str, start: str, one: Path, two: Path, arm: str) -> None:
+    """The weights of two runs are far nearer to each other than training moved them."""
+    path = next(
+        p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student")
+    )
+    assert json.loads((path.parent / "record.json").read_text())["measured"]["hardware"]["processes"] == 2
+    a, b = (torch.load(out / path.relative_to(two))["model"] for out in (one, two))
+    before = initial_weights(benchmark, start, path)  # the trainable ones
+    moved = sum((a[k] - w).pow(2).sum() for k, w in before.items()) ** 0.5
+    apart = sum((a[k] - b[k]).pow(2).sum() for k in before) ** 0.5
+    assert apart < 0.01 * moved and moved > 0.001, (apart, moved)
+
+
 def test_two_processes_are_one(arguments, benchmark, tmp_path):
-    """Same global batches, hence weights far nearer to one process's than training moved them; one teacher, one set of labels."""
-    # Stochastic depth draws by process, and an average would hide a wrong step.  Few steps: a batch norm over four images doubles a
-    # rounding error every half step, so that after six steps networks apart by 1e-6 would be apart by 4 %.  Segmentation goes through
-    # maps of one cell: at random weights 1e-7 changes its first gradient by 1 % already, at ImageNet's by 0.1 %.
+    """Same global batches, hence weights far nearer to one process's than training moved them; one teacher,
+    one set of labels.
+    """
+    # Stochastic depth draws by process, and an average would hide a wrong step.  Few steps: a batch norm over
+    # four images doubles a
+    # rounding error every half step, so that after six steps networks apart by 1e-6 would be apart by 4 %.
+    # Segmentation goes through
+    # maps of one cell: at random weights 1e-7 changes its first gradient by 1 % already, at ImageNet's by 0.1
+    # %.
     start, steps = ("imagenet", "1") if benchmark == "pascal" else ("random", "2")
     steady = [
         *arguments,
@@ -232,24 +258,14 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
         process = launch(*steady, str(two), *options, log=log, options=("--cpu", "--num_processes", "2"))
         assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
 
-    def compare(arm: str) -> None:
-        path = next(
-            p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student")
-        )
-        assert json.loads((path.parent / "record.json").read_text())["measured"]["hardware"]["processes"] == 2
-        a, b = (torch.load(out / path.relative_to(two))["model"] for out in (one, two))
-        before = initial_weights(benchmark, start, path)  # the trainable ones
-        moved = sum((a[k] - w).pow(2).sum() for k, w in before.items()) ** 0.5
-        apart = sum((a[k] - b[k]).pow(2).sum() for k in before) ** 0.5
-        assert apart < 0.01 * moved and moved > 0.001, (apart, moved)
-
     run_two("--no-self-training")
-    compare("teacher")
-    # Teachers that agree within float tolerance may still rank two equal scores differently: labels are compared for one teacher.
+    compare(benchmark, start, one, two, "teacher")
+    # Teachers that agree within float tolerance may still rank two equal scores differently: labels are
+    # compared for one teacher.
     shutil.rmtree(two)
     shutil.copytree(one, two, ignore=shutil.ignore_patterns("*student*", "pool-*"))
     run_two()
-    compare("student")
+    compare(benchmark, start, one, two, "student")
     labels = [next(out.rglob("labels-*.json")).read_bytes() for out in (one, two)]
     assert (
         labels[0] == labels[1]

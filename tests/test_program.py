@@ -130,7 +130,9 @@ def test_one_real_step_of_the_papers_network(tmp_path):
 
 
 def test_one_real_step_of_the_papers_segmenter(tmp_path):
-    """EfficientNet-B7 with seven NAS-FPN cells at 512 px: a step at batch 2 (P7 is 4 x 4), its evaluation and its record."""
+    """EfficientNet-B7 with seven NAS-FPN cells at 512 px: a step at batch 2 (P7 is 4 x 4), its evaluation and
+    its record.
+    """
     generate(tmp_path / "data", Shapes(train=2, val=1, test=1, unlabeled=0), workers=1, layout="voc")
     done = run(
         "pascal",
@@ -175,7 +177,9 @@ def test_photos_that_are_scored_on_are_refused_in_the_pool(tmp_path):
 
 
 def test_a_list_of_papers_and_hidden_coarse_labels(tmp_path):
-    """--image-ids with a published list, and --protocol train+pseudo_aug, end to end on a tiny VOCdevkit with coarse masks."""
+    """--image-ids with a published list, and --protocol train+pseudo_aug, end to end on a tiny VOCdevkit with
+    coarse masks.
+    """
     generate(tmp_path / "data", Shapes(train=12, val=6, test=6, unlabeled=12), workers=1, layout="voc")
     root = tmp_path / "data" / "VOC2012"
     lists = root / "ImageSets" / "Segmentation"

@@ -72,7 +72,9 @@ def test_what_a_cell_runs_counts_and_what_describes_it_does_not():
 
 
 def test_a_changed_rule_is_a_change(tree):
-    edit = lambda: rewrite(tree / "selftrain/train.py", ("0.01 + 0.99 * step", "0.02 + 0.98 * step"))  # noqa: E731
+    def edit():
+        rewrite(tree / "selftrain/train.py", ("0.01 + 0.99 * step", "0.02 + 0.98 * step"))
+
     assert changes(tree, edit) == ["selftrain/train.py"]
 
 

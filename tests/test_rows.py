@@ -1,4 +1,6 @@
-"""The idea carries: every row of the table in selftrain/README.md trains, is killed and resumed, and two processes are one."""
+"""The idea carries: every row of the table in selftrain/README.md trains, is killed and resumed, and two
+processes are one.
+"""
 
 import json
 import subprocess

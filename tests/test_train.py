@@ -55,7 +55,10 @@ def run(t, engine, shown=(0, 100, 255)):
 
 
 def test_learning_rate_is_the_papers():
-    """Zoph et al. 2020: 0.0032 -> 0.32 over 1000 steps at a batch of 256, then cosine to zero; linear in the batch."""
+    """Zoph et al.
+
+    2020: 0.0032 -> 0.32 over 1000 steps at a batch of 256, then cosine to zero; linear in the batch.
+    """
     paper = COCO["paper"]()
     assert learning_rate(paper, 0) == pytest.approx(0.0032)
     assert learning_rate(paper, 1000) == pytest.approx(0.32)
@@ -89,7 +92,9 @@ def test_the_normalised_loss_has_the_papers_numbers():
 
 
 def test_three_feeds_weigh_as_the_sum_of_their_alphas_says():
-    """L = (L_1 + sum_i alpha_i (mean L_1 / mean L_i) L_i) / (1 + sum_i alpha_i): at the first step each feed counts as the first one."""
+    """L = (L_1 + sum_i alpha_i (mean L_1 / mean L_i) L_i) / (1 + sum_i alpha_i): at the first step each feed
+    counts as the first one.
+    """
     mix = NormalisedMix(3, alpha=(1.0, 2.0), momentum=0.99)
     alone = dict(count=1.0, floor=0.0)
     losses = [feed(4, **alone), feed(8, **alone, objective="b"), feed(0.5, **alone, objective="c")]
@@ -257,7 +262,9 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(engine, tmp_path):
 
 
 def test_gradient_accumulation_sees_the_whole_batch(engine, tmp_path):
-    """Without batch norm, two micro-batches of two take the step of one batch of four, but for the +1 of the normaliser."""
+    """Without batch norm, two micro-batches of two take the step of one batch of four, but for the +1 of the
+    normaliser.
+    """
     plain = dict(optimizer="sgd", lr=1.0, lr_batch=4, momentum=0.0, weight_decay=0.0, clip_norm=0.0)
     gradients = []
     for accumulate in (1, 2):
@@ -289,7 +296,9 @@ def test_a_batch_that_does_not_divide_is_refused(engine, tmp_path):
 def test_energy_is_what_the_counter_of_the_accelerator_says_over_all_runs_of_a_cell(
     engine, tmp_path, monkeypatch
 ):
-    """A counter since the driver was loaded: only differences count; those of an interrupted run are kept in its checkpoint."""
+    """A counter since the driver was loaded: only differences count; those of an interrupted run are kept in
+    its checkpoint.
+    """
     counter = iter((1000.0, 1010.0, 5000.0, 5007.0))
     monkeypatch.setattr("selftrain.train.energy_joules", lambda: next(counter))
     first = trainer(engine, tmp_path, recipe(), [10] * 8)

@@ -1,6 +1,7 @@
 """The smallest task there can be: pictures of one grey level, which a network of one convolution is to name.
 
-It has what the protocol asks for and no more, plus throw-away objectives for the kinds of cells that no real task has yet.
+It has what the protocol asks for and no more, plus throw-away objectives for the kinds of cells that no real
+task has yet.
 """
 
 import hashlib

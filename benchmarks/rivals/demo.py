@@ -18,14 +18,16 @@ from selftrain.data.coco.source import CocoSource
 from selftrain.data.loader import EvalBatches, Group, Share, TrainBatches, loader
 from selftrain.data.pool import read_pool
 from selftrain.engine import Engine
+from selftrain.feeds import Made, make_feed
 from selftrain.label import label_pool
+from selftrain.networks import first_network, task_of
 from selftrain.parts import Parts
 from selftrain.recipe import Recipe
-from selftrain.run import Made, Workplace, first_network, make_feed, task_of
 from selftrain.splits import Splits, load
 from selftrain.tasks.detection.task import Detection
 from selftrain.tasks.protocol import Batch, Task
 from selftrain.train import Trainer
+from selftrain.workplace import Workplace
 
 
 class Trained(NamedTuple):

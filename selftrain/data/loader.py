@@ -104,7 +104,7 @@ class Group:
 
 
 class TrainBatches(Dataset):
-    """Item n is micro-batch n % accumulate of step n // accumulate: a batch for each objective, by its name."""
+    """Item n is micro-batch n % accumulate of step n // accumulate: a batch an objective, by its name."""
 
     def __init__(self, groups: dict[str, Group], share: Share):
         """`groups`: the streams of each objective; `share`: this process's part."""

@@ -11,7 +11,8 @@ from huggingface_hub import constants
 
 from selftrain.cells import Cell, Feed, Human, first_weights
 from selftrain.models.backbone import Backbone
-from selftrain.run import first_network, preflight
+from selftrain.networks import first_network
+from selftrain.run import preflight
 from selftrain.starts.files import package_file, read_state
 from selftrain.starts.start import identify, imagenet_state, normalisation, start_model
 from selftrain.starts.timm_hub import hub_name

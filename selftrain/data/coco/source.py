@@ -41,13 +41,14 @@ class CocoSource:
         for name, dataset in (("train", train), ("val", val), ("test", test)):
             if any(dataset.dropped.values()) and not (name == "test" and test is val):
                 warn(
-                    f"{name}: {', '.join(f'{n} {what}' for what, n in dataset.dropped.items() if n)} (dropped or clipped)"
+                    f"{name}: {', '.join(f'{n} {what}' for what, n in dataset.dropped.items() if n)} "
+                    "(dropped or clipped)"
                 )
         return train, val, test
 
     @staticmethod
     def import_ids(recipe: Any, train: Labelled) -> np.ndarray | None:
-        """Ids of a fold of Unbiased Teacher's lists, FILE:PERCENT:FOLD; None if --image-ids is no such thing."""
+        """Ids of a fold of Unbiased Teacher's lists, FILE:PERCENT:FOLD; None for another list."""
         fold = re.fullmatch(r"(.+):([\d.]+):(\d+)", recipe.image_ids)
         return import_unbiased_teacher(fold[1], train, float(fold[2]), int(fold[3])) if fold else None
 

@@ -19,7 +19,9 @@ class VocSource:
 
     @staticmethod
     def read(recipe: Any, root: Path, warn: Warn) -> tuple[Labelled, Labelled, Labelled]:
-        """(train, val, test) of a VOCdevkit; train by the protocol; test is val where no test photo has a mask, as in PASCAL's own."""
+        """(train, val, test) of a VOCdevkit; train by the protocol; test is val where no test photo has a
+        mask, as in PASCAL's own.
+        """
         root = find_voc(root)
         train = read_voc(root, "train_aug" if recipe.protocol == "train_aug" else "train")
         val = read_voc(root, "val", classes=train.class_names)
@@ -27,7 +29,8 @@ class VocSource:
         for name, dataset in (("val", val), ("test", test)):
             if len(shared := np.intersect1d(train.image_ids, dataset.image_ids)):
                 raise UserError(
-                    f"{root}: {len(shared)} photos of the {name} list are in the training list too, {shared[0]} first: the score would "
+                    f"{root}: {len(shared)} photos of the {name} list are in the training list too, "
+                    f"{shared[0]} first: the score would "
                     "count photos trained on. Take them out of one list"
                 )
         return train, val, test
@@ -39,7 +42,9 @@ class VocSource:
 
     @staticmethod
     def own_pool(recipe: Any, root: Path, train: Labelled) -> Pool:
-        """The generated set's pool; of train+pseudo_aug the photos that have coarse labels only, which stay hidden."""
+        """The generated set's pool; of train+pseudo_aug the photos that have coarse labels only, which stay
+        hidden.
+        """
         root = find_voc(root)
         if recipe.protocol == "train+pseudo_aug":
             return rest_pool(read_voc(root, "train_aug", classes=train.class_names), train.image_ids)
