@@ -132,10 +132,10 @@ def make_nodes(plans: list[Planned], varied: tuple[str, ...] = ()) -> list[Node]
 def _labels_node(teacher: Cell, planned: Planned, training: dict[str, Node], varied: tuple[str, ...]) -> Node:
     """The node that labels the pool; its setting is its teacher's, and how it labels where that is varied."""
     recipe = planned.command.recipe
-    names = {*planned.label_settings, "protocol"} - teacher.settings().keys()  # protocol: which pool
-    own = {name: getattr(recipe, name) for name in varied if name in names}
+    names = {*planned.label_settings, "protocol"} | teacher.settings().keys()  # protocol: which pool
+    axes = {name: getattr(recipe, name) for name in varied if name in names}
     options = (*planned.command.options, "--until", "labels")
-    setting = Setting(place(teacher, varied)[1], **own)
+    setting = Setting(place(teacher)[1], **axes)
     return Node("labels", (teacher,), planned, options, (training[teacher.key],), setting)
 
 

@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from accelerate.commands.config.config_args import default_config_file, load_config_from_file
@@ -269,12 +269,12 @@ def _possible_values(kind: Any, text: str) -> str:
     if kind is bool:
         return "True or False"
     each = [kind, *get_args(kind)]
-    choices = [str(value) for one in each for value in get_args(one) if not isinstance(value, type)]
+    choices = [str(value) for one in each if get_origin(one) is Literal for value in get_args(one)]
     types = [one.__name__ for one in each if isinstance(one, type) and one is not type(None)]
     if choices and not types:
         near = difflib.get_close_matches(text, choices, n=1, cutoff=0)[0]
         return f"one of {', '.join(choices)}; nearest: {near}"
-    return " or ".join([*types, *choices])
+    return " or ".join([*(f"a value of type {name}" for name in types), *choices])
 
 
 # ---- commands -------------------------------------------------------------------------------------------

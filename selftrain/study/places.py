@@ -34,7 +34,7 @@ def place(of: Cell | Record, varied: Sequence[str] = ()) -> Place:
     else:
         settings, labels = of.settings, of.protocol if of.arm.rounds else of.labels
     axes = {name: settings[name] for name in varied if name in settings}
-    setting = Setting(axes, policy=settings["policy"], fraction=settings["fraction"], labels=labels)
+    setting = Setting(policy=settings["policy"], fraction=settings["fraction"], labels=labels, **axes)
     return of.arm, setting, settings["seed"]
 
 

@@ -157,8 +157,9 @@ class Progress:
         if sum(summary.get(name, 0) for name in ENDED_STATES) == commands:
             return text
         eta = summary["eta_seconds"]
-        expected = "unknown before the first has ended" if eta is None else duration(eta)
-        return f"{text}; expected: {expected}{f', going by {self.pace_from}' if self.pace_from else ''}"
+        if eta is None:
+            return f"{text}; expected: unknown before the first has ended"
+        return f"{text}; expected: {duration(eta)}{f', going by {self.pace_from}' if self.pace_from else ''}"
 
     def short_line(self) -> str:
         """How many commands are done, and the time left."""
