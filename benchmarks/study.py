@@ -1,12 +1,16 @@
 """The study: augmentation policies x label fractions x starting points x seeds, supervised and self-trained.
 
-    python benchmarks/study.py coco study                                     the paper's matrix on generated
-    data python benchmarks/study.py coco mini --data DIR --unlabeled DIR           on your own data; every
-    option of coco.py goes through python benchmarks/study.py pascal mini --data VOCdevkit --unlabeled rest
-    --policies S1 S4 --fractions .05 .1 .2 .5 1 --matrix full python benchmarks/study.py ... --dry-run
-    what is done, what is left, how long, who waits for whom python benchmarks/study.py ... --on slurm
-    --slurm.partition gpu           the same cells as Slurm jobs python benchmarks/tables.py --studies
-    runs/records --out runs/results     tables and verdict from the records; figures.py alike
+    python benchmarks/study.py coco study                             the paper's matrix on generated data
+    python benchmarks/study.py coco mini --data DIR --unlabeled DIR   on your own data, with coco.py's options
+    python benchmarks/study.py coco study --vary backbone=tf_efficientnet_lite0,tf_efficientnet_lite2
+                                                                      the same cells with each of these values
+    python benchmarks/study.py pascal mini --data VOCdevkit --unlabeled rest --policies S1 S4 \\
+        --fractions .05 .1 .2 .5 1 --matrix full
+    python benchmarks/study.py ... --dry-run                          what is done, what is left, how long,
+                                                                      who waits for whom
+    python benchmarks/study.py ... --on slurm --slurm.partition gpu   the same cells as Slurm jobs
+    python benchmarks/tables.py --studies runs/records --out runs/results
+                                                                      tables and verdict; figures.py alike
 
 Every cell is one `accelerate launch` that is printed before it runs.  The same command again goes on where it
 was interrupted; cells that failed are run again, what hangs on them waits, and two calls at once share the

@@ -34,7 +34,7 @@ from selftrain.system.files import file_name
 from selftrain.system.launch import ensure_processes
 from selftrain.system.progress import cores, duration, peak_memory
 from selftrain.system.stop import Stop, Stopped
-from selftrain.workplace import Workplace
+from selftrain.workplace import Workplace, deciding_modules
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Benchmark:
     recipes: dict[str, Callable[[], Recipe]]  # demo first
     task: type
     source: type  # CocoSource or VocSource
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules of the code that its cells begin with; see `provenance`."""
+        return deciding_modules(self.task, self.source)
 
     @property
     def program(self) -> str:

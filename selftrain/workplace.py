@@ -29,8 +29,13 @@ class Workplace:
         """The modules that decide a result here: `run.py`, and those of task, data and splits; see
         `provenance`.
         """
-        used = [type(self.task), Splits, *([self.source] if self.source else [])]
-        return ("selftrain.run", *(kind.__module__ for kind in used))
+        return deciding_modules(type(self.task), self.source)
+
+
+def deciding_modules(task: type, source: type | None) -> tuple[str, ...]:
+    """The modules that a cell of this task, with data from this source, begins with; see `provenance`."""
+    kinds = [task, Splits, *([source] if source else [])]
+    return ("selftrain.run", *(kind.__module__ for kind in kinds))
 
 
 def training_lock(cell: Cell, what: str = "training") -> Lock:

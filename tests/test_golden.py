@@ -140,8 +140,12 @@ def test_losses_weights_labels_and_records_are_what_they_were(name, tmp_path):
 
 
 if __name__ == "__main__":
+    from selftrain import provenance
+    from tests.revalidate import RECIPES, modules
+
     runs = {}
     for each in RUNS:
         with tempfile.TemporaryDirectory() as folder:
             runs[each] = measure(each, Path(folder))
-    GOLDEN.write_text(json.dumps({"machine": machine(), "runs": runs}, indent=1) + "\n")
+    code = {task: provenance.sources(tuple(modules(task))) for task in RECIPES}
+    GOLDEN.write_text(json.dumps({"machine": machine(), "code": code, "runs": runs}, indent=1) + "\n")

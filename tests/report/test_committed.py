@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.record import RANDOM, read, read_many
+from selftrain.record import RANDOM, SCHEMA, read, read_many
 from selftrain.report.drawing import drawn_by
 from selftrain.report.figures import write_figures
 from selftrain.report.longer import read_studies
@@ -66,7 +66,8 @@ def test_records_of_studies_can_be_read_and_are_of_one_code_each():
         pytest.skip("no study is committed")
     for file in STUDIES.glob("*/*.json"):
         record = read(file)
-        assert record.sources and not record.sources_changed, file
+        assert record.schema == SCHEMA and not record.sources_changed, file
+        assert bool(record.sources) == bool(record.modules), file
 
 
 def test_the_demo_stands_on_three_seeds_and_every_arm_reaches_ten_ap():

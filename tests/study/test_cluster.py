@@ -53,7 +53,7 @@ def wait_for(what, seconds: float, why) -> None:
         time.sleep(0.3)
 
 
-# ---- Slurm ------------------------------------------------------------------------------------------------------------------
+# ---- Slurm --------------------------------------------------------------------------------------------
 
 CONF = """
 ClusterName=test
@@ -144,7 +144,9 @@ def slurm(tmp_path_factory, monkeypatch):
 
 
 def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, tmp_path):
-    """One is told before its hours end, and asks for its requeueing; the other is preempted without a warning: SIGTERM, and Slurm requeues it."""
+    """One is told before its hours end, and asks for its requeueing; the other is preempted without a
+    warning: SIGTERM, and Slurm requeues it.
+    """
     command = [
         sys.executable,
         str(ROOT / "benchmarks" / "study.py"),
@@ -273,7 +275,7 @@ def test_without_slurm_the_study_says_so(tmp_path):
     )
 
 
-# ---- two hosts --------------------------------------------------------------------------------------------------------------
+# ---- two hosts ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The study: who waits for whom, interruption, failure, changed recipes and code, and two calls at once, with real launches."""
+"""The study: who waits for whom, interruption, failure, changed recipes and code, and two calls at once, with
+real launches.
+"""
 
 import io
 import json
@@ -117,7 +119,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-# ---- plans ------------------------------------------------------------------------------------------------------------------
+# ---- plans --------------------------------------------------------------------------------------------
 
 
 def test_the_papers_matrix_is_72_cells_and_the_product_more():
@@ -344,7 +346,7 @@ def test_before_the_first_has_ended_the_time_goes_by_records_of_other_studies(
     assert study.Runner(graph, tmp_path / "progress", None).summary()["eta_seconds"] is None
 
 
-# ---- two calls at once ------------------------------------------------------------------------------------------------------
+# ---- two calls at once --------------------------------------------------------------------------------
 
 
 def test_two_calls_at_once_run_no_cell_twice(finished):
@@ -395,7 +397,9 @@ def test_the_printed_command_is_what_a_person_would_type(finished):
 
 
 def test_committed_records_are_enough_for_a_finished_study(finished, tmp_path):
-    """A fresh clone has the records but not the weights: nothing is run; but a student that is missing needs its teacher again."""
+    """A fresh clone has the records but not the weights: nothing is run; but a student that is missing needs
+    its teacher again.
+    """
     shutil.copytree(finished / "records", tmp_path / "records")
     code, out = call(tmp_path, "--dry-run")
     assert code == 0 and "3 done" in out
@@ -404,7 +408,7 @@ def test_committed_records_are_enough_for_a_finished_study(finished, tmp_path):
     assert code == 0 and "1 to do, 2 waiting" in out
 
 
-# ---- changed recipe, changed code -------------------------------------------------------------------------------------------
+# ---- changed recipe, changed code ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -485,7 +489,7 @@ def test_the_benchmark_itself_refuses_stale_cells(copy):
     assert done.returncode == 0 and "kept as they are" in done.stdout
 
 
-# ---- interruption and failure -----------------------------------------------------------------------------------------------
+# ---- interruption and failure -------------------------------------------------------------------------
 
 
 def test_an_interrupted_study_saves_and_goes_on_to_the_same_records(tmp_path):
@@ -552,7 +556,9 @@ def test_a_training_that_hangs_is_killed_when_asked_twice(tmp_path):
 
 
 def test_a_killed_study_leaves_its_cell_to_the_next_call(tmp_path):
-    """SIGKILL reaches neither launcher nor training: they end the cell, and the next call waits for it in place of running it beside."""
+    """SIGKILL reaches neither launcher nor training: they end the cell, and the next call waits for it in
+    place of running it beside.
+    """
     process = begin(tmp_path)
     wait_for(lambda: any((tmp_path / "runs" / "cells").glob("*/sources.json")), process)
     process.kill()
@@ -594,7 +600,9 @@ def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
 
 
 def test_a_student_follows_its_teacher_among_committed_records(copy):
-    """A teacher of older code is run again: its student's record, of this code but of that teacher, is not kept."""
+    """A teacher of older code is run again: its student's record, of this code but of that teacher, is not
+    kept.
+    """
     for file in (
         *copy.glob("runs/cells/coco-random-S1*/record.json"),
         copy / "records" / "study" / "random-S1-f1-s0.json",
