@@ -15,8 +15,9 @@ import numpy as np
 
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
-from selftrain.tasks.protocol import Prediction
 
+Prediction = dict[str, np.ndarray]
+"""What is kept of one image's prediction: named arrays, small and on the CPU"""
 PART = 32  # batches that a process predicts between two writes
 
 

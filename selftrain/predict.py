@@ -13,9 +13,9 @@ from torch import nn
 from selftrain.data.loader import EvalBatches, Photos, loader
 from selftrain.engine import Engine, to_device
 from selftrain.models.fold import fold
-from selftrain.parts import Parts, PartWriter
+from selftrain.parts import Parts, PartWriter, Prediction
 from selftrain.recipe import Recipe
-from selftrain.tasks.protocol import Batch, Prediction, Scorer
+from selftrain.tasks.protocol import Batch, Scorer
 
 Ask = Callable[[nn.Module, Batch], list[Prediction]]
 

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 from torch import Tensor, nn
+
+from selftrain.parts import Prediction
 
 Batch = dict[str, Any]
 """What a collate function makes: tensors, lists of anything, and `images`"""
-Prediction = dict[str, np.ndarray]
-"""What is kept of one image's prediction: named arrays, small and on the CPU"""
 S = TypeVar("S")
 
 

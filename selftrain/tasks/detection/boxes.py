@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from augment import Sample
 from selftrain.data.coco import CocoDataset
 from selftrain.models.retinanet import detections, retinanet_losses
+from selftrain.parts import Prediction
 from selftrain.tasks.base import Augmented, prepare, stack_images
 from selftrain.tasks.detection.coco_ap import coco_ap
 from selftrain.tasks.detection.recipe import DetectionRecipe
-from selftrain.tasks.protocol import Batch, Loss, Metric, Prediction
+from selftrain.tasks.protocol import Batch, Loss, Metric
 
 MOST_OBJECTS = 100
 """Objects of an image that training uses at most, as in the official code"""

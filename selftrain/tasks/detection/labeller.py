@@ -8,7 +8,7 @@ from torch import nn
 
 from selftrain.data.coco import CocoDataset, read_coco, write_coco
 from selftrain.data.pool import Pool
-from selftrain.parts import Parts
+from selftrain.parts import Parts, Prediction
 from selftrain.system.errors import UserError
 from selftrain.tasks.detection.boxes import BoxFinder
 from selftrain.tasks.detection.pseudo_boxes import (
@@ -19,7 +19,7 @@ from selftrain.tasks.detection.pseudo_boxes import (
     select,
 )
 from selftrain.tasks.detection.recipe import DetectionRecipe
-from selftrain.tasks.protocol import Batch, Prediction
+from selftrain.tasks.protocol import Batch
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Scores at which a teacher's boxes are measured"""

@@ -10,10 +10,10 @@ from torch import nn
 from selftrain.data.image import image_size
 from selftrain.data.pool import Pool
 from selftrain.data.voc import VocDataset
-from selftrain.parts import Parts
+from selftrain.parts import Parts, Prediction
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
-from selftrain.tasks.protocol import Batch, Prediction
+from selftrain.tasks.protocol import Batch
 from selftrain.tasks.segmentation import pseudo_masks
 from selftrain.tasks.segmentation.masks import MaskFinder
 from selftrain.tasks.segmentation.pseudo_masks import SHRINK, THRESHOLDS, mask_file

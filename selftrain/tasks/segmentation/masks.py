@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from augment import Sample
 from selftrain.data.voc import IGNORED, VocDataset
+from selftrain.parts import Prediction
 from selftrain.tasks.base import Augmented, prepare, stack_images
-from selftrain.tasks.protocol import Batch, Loss, Metric, Prediction
+from selftrain.tasks.protocol import Batch, Loss, Metric
 from selftrain.tasks.segmentation import pseudo_masks
 from selftrain.tasks.segmentation.miou import confusion, scores
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe

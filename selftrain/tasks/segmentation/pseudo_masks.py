@@ -24,8 +24,8 @@ from augment import Sample
 from selftrain.data.image import read_bytes, read_image
 from selftrain.data.pool import Pool
 from selftrain.data.voc import IGNORED, VocDataset, encode_mask, mask_size_fault
+from selftrain.parts import Prediction
 from selftrain.system.errors import UserError
-from selftrain.tasks.protocol import Prediction
 from selftrain.tasks.segmentation.miou import confusion, iou
 
 WHOLE_SHARE = 254
