@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from selftrain.data.coco import CocoDataset
+from selftrain.data.coco.unbiased_teacher import import_unbiased_teacher
 from selftrain.data.fractions import (
     fraction_ids,
-    import_unbiased_teacher,
     missing_classes,
     read_fraction,
     write_fraction,
