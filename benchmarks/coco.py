@@ -15,11 +15,9 @@ The same command again goes on where it was interrupted, and prints the finished
 """
 
 from recipes.detection import COCO
-from selftrain.data.coco.source import CocoSource
 from selftrain.program import Benchmark
-from selftrain.tasks.detection.task import Detection
 
-BENCHMARK = Benchmark(__file__, __doc__, COCO, Detection, CocoSource)
+BENCHMARK = Benchmark(__file__, __doc__, COCO)
 parse, cli = BENCHMARK.parse, BENCHMARK.cli
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ The same command again goes on where it was interrupted, and prints the finished
 """
 
 from recipes.segmentation import PASCAL
-from selftrain.data.voc.source import VocSource
 from selftrain.program import Benchmark
-from selftrain.tasks.segmentation.task import Segmentation
 
-BENCHMARK = Benchmark(__file__, __doc__, PASCAL, Segmentation, VocSource)
+BENCHMARK = Benchmark(__file__, __doc__, PASCAL)
 parse, cli = BENCHMARK.parse, BENCHMARK.cli
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "DetectionRecipe": "selftrain.tasks.detection.recipe",
     "SegmentationRecipe": "selftrain.tasks.segmentation.recipe",
-    "Shapes": "selftrain.data.shapes.generate",
+    "Shapes": "selftrain.data.shapes.draw",
     "prepare": "selftrain.program",
     "run_cell": "selftrain.run",
 }

@@ -10,42 +10,57 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.table import Table
 
-from selftrain.cells import Cell, plan
-from selftrain.engine import Engine
-from selftrain.feeds import labels_of
 from selftrain.options import read_options
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Record
-from selftrain.registry import task_and_source
+from selftrain.registry import deciding_modules, task_and_source
 from selftrain.report.places import percent
-from selftrain.run import preflight, run_cell
-from selftrain.splits import Splits, load
-from selftrain.stale import settle_stale
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
 from selftrain.system.launch import ensure_processes
 from selftrain.system.progress import cores, duration, peak_memory
 from selftrain.system.stop import Stop, Stopped
-from selftrain.workplace import Workplace, deciding_modules
+
+# what trains is imported where it is used: torch and timm take seconds, for which no --help should wait
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from selftrain.cells import Cell
+    from selftrain.engine import Engine
+    from selftrain.splits import Splits
+    from selftrain.workplace import Workplace
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One program: which recipes, which task, which data layout."""
+    """One program: which recipes, and so which task and which layout of data."""
 
-    file: str  # of the program, its __file__
-    about: str  # its docstring
-    recipes: dict[str, Callable[[], Recipe]]  # demo first
-    task: type
-    source: type  # CocoSource or VocSource
+    file: str
+    """of the program, its __file__"""
+    about: str
+    """its docstring"""
+    recipes: dict[str, Callable[[], Recipe]]
+    """the presets by name, demo first"""
+
+    @property
+    def task_name(self) -> str:
+        """Name of the task of its recipes, as in `registry.py`."""
+        return next(iter(self.recipes.values()))().task
+
+    @property
+    def task(self) -> Any:
+        """The class of its task."""
+        return task_and_source(self.task_name)[0]
+
+    @property
+    def source(self) -> Any:
+        """The class that reads its data sets."""
+        return task_and_source(self.task_name)[1]
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -103,9 +118,8 @@ class Benchmark:
         code = self.cli(sys.argv[1:])
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(
-            code
-        )  # other processes of a failed run may be waiting in a collective: do not wait for them in turn
+        # other processes of a failed run may be waiting in a collective: do not wait for them in turn
+        os._exit(code)
 
 
 def main(benchmark: Benchmark, recipe: Recipe) -> int:
@@ -113,6 +127,12 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
 
     Raises UserError, or Stopped with everything saved.
     """
+    from selftrain.cells import plan
+    from selftrain.feeds import labels_of
+    from selftrain.run import preflight, run_cell
+    from selftrain.stale import settle_stale
+    from selftrain.workplace import Workplace
+
     engine, recipe = start_engine(recipe)
     accelerator, console = engine.accelerator, engine.console
     say = partial(console.print, highlight=False, soft_wrap=True) if console else lambda *_, **__: None
@@ -144,12 +164,16 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
     return 0
 
 
-def prepare(recipe: Recipe, say: Callable[..., None] = print) -> tuple[Workplace, list[Cell]]:
+def prepare(recipe: Recipe, say: Callable[..., None] = print) -> "tuple[Workplace, list[Cell]]":
     """What `run_cell` needs to run the cells of a recipe, and these cells, needed ones first: for use from
     Python.
 
     Raises UserError for anything wrong with recipe or data.
     """
+    from selftrain.cells import plan
+    from selftrain.splits import load
+    from selftrain.workplace import Workplace
+
     task_class, source = task_and_source(recipe.task)
     engine, recipe = start_engine(recipe.check())
     with engine.accelerator.main_process_first():
@@ -159,12 +183,19 @@ def prepare(recipe: Recipe, say: Callable[..., None] = print) -> tuple[Workplace
     return Workplace(engine, task, splits, say, source), cells
 
 
-def start_engine(recipe: Recipe) -> tuple[Engine, Recipe]:
+def start_engine(recipe: Recipe) -> "tuple[Engine, Recipe]":
     """Processes, threads, trackers and the stop flag; and the recipe with the precision that these processes
     have.
 
     Raises UserError for a tracker that is not installed.
     """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from selftrain.engine import Engine
+
     trackers = sorted(str(tracker) for tracker in get_available_trackers())
     for name in recipe.track:
         if name not in trackers:
@@ -189,11 +220,13 @@ def start_engine(recipe: Recipe) -> tuple[Engine, Recipe]:
     return Engine(accelerator, stop, console), replace(recipe, precision=accelerator.mixed_precision)
 
 
-def read_data(benchmark: Benchmark, recipe: Recipe, engine: Engine, say: Callable[..., None]) -> Splits:
+def read_data(benchmark: Benchmark, recipe: Recipe, engine: "Engine", say: Callable[..., None]) -> "Splits":
     """The recipe's data, generated first where it is the generated set.
 
     Raises UserError for anything wrong with it.
     """
+    from selftrain.splits import load
+
     shapes = recipe.shapes
     drawn = shapes.train + shapes.val + shapes.test + shapes.unlabeled
     with (
@@ -209,7 +242,11 @@ def read_data(benchmark: Benchmark, recipe: Recipe, engine: Engine, say: Callabl
 
 
 def announce(
-    say: Callable[..., None], recipe: Recipe, splits: Splits, cells: list[Cell], accelerator: Accelerator
+    say: Callable[..., None],
+    recipe: Recipe,
+    splits: "Splits",
+    cells: "list[Cell]",
+    accelerator: "Accelerator",
 ) -> None:
     """Say what will run, before it runs."""
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
@@ -238,7 +275,7 @@ def announce(
 class Estimate:
     """Time and memory of the whole command, said once after the first steps of the first cell that trains."""
 
-    def __init__(self, say: Callable[..., None], cells: list[Cell]):
+    def __init__(self, say: Callable[..., None], cells: "list[Cell]"):
         """`cells`: all of the command, in the order they run."""
         self.say, self.cells = say, cells
         self.cell = 0

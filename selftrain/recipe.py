@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from selftrain.data.shapes.generate import Shapes
+from selftrain.data.shapes.draw import Shapes
 from selftrain.fields import Group, always, identity_fields, neutral_fields, never, student
 from selftrain.system.errors import UserError
 

@@ -25,3 +25,9 @@ def task_and_source(name: str) -> tuple[Any, Any]:
         raise UserError(f"there is no task {name!r}; there are: {', '.join(TASKS)}")
     found = (entry.partition(":") for entry in TASKS[name])
     return tuple(getattr(importlib.import_module(module), attribute) for module, _, attribute in found)
+
+
+def deciding_modules(task: type, source: type | None) -> tuple[str, ...]:
+    """The modules that a cell of this task, with data from this source, begins with; see `provenance`."""
+    kinds = [task, *([source] if source else [])]
+    return ("selftrain.run", "selftrain.splits", *(kind.__module__ for kind in kinds))

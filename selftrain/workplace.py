@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selftrain.cells import Cell
 from selftrain.engine import Engine
+from selftrain.registry import deciding_modules
 from selftrain.splits import Splits
 from selftrain.system.lock import Lock
 from selftrain.tasks.protocol import Task
@@ -30,12 +31,6 @@ class Workplace:
         `provenance`.
         """
         return deciding_modules(type(self.task), self.source)
-
-
-def deciding_modules(task: type, source: type | None) -> tuple[str, ...]:
-    """The modules that a cell of this task, with data from this source, begins with; see `provenance`."""
-    kinds = [task, Splits, *([source] if source else [])]
-    return ("selftrain.run", *(kind.__module__ for kind in kinds))
 
 
 def training_lock(cell: Cell, what: str = "training") -> Lock:

@@ -20,11 +20,10 @@ import msgspec
 from selftrain import provenance, record
 from selftrain.cells import key_of, pseudo_batch, without_neutral
 from selftrain.record import Need, Record
-from selftrain.registry import task_and_source
+from selftrain.registry import deciding_modules, task_and_source
 from selftrain.system.files import write_json
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
-from selftrain.workplace import deciding_modules
 from tests.programs import ROOT
 from tests.test_golden import GOLDEN, machine, measure
 

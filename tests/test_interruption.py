@@ -58,12 +58,12 @@ OWN = {
 
 
 @pytest.fixture(scope="module", params=["coco", "pascal"])
-def benchmark(request):
+def task(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def arguments(benchmark, tmp_path_factory):
+def arguments(task, tmp_path_factory):
     """The program, a small data set, and the options of a run of two cells on it: teacher, labelling, student
     in a few seconds.
     """
@@ -72,13 +72,13 @@ def arguments(benchmark, tmp_path_factory):
         root,
         Shapes(train=24, val=12, test=12, unlabeled=0, difficulty=0.0),
         workers=1,
-        layout="voc" if benchmark == "pascal" else "coco",
+        layout="voc" if task == "pascal" else "coco",
     )
     generate(pool, Shapes(train=0, val=0, test=0, unlabeled=40, difficulty=0.0), workers=1)
     return [
-        benchmark,
+        task,
         *SMALL,
-        *OWN[benchmark],
+        *OWN[task],
         "--data",
         str(root),
         "--unlabeled",
@@ -115,14 +115,14 @@ def products(out: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(arguments, benchmark, tmp_path_factory):
+def uninterrupted(arguments, task, tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
     (result,) = interrupt([{"out": str(folder / "out")}], arguments, folder)
     assert result["first"] == 0, (folder / "out.log").read_text()[-3000:]
     whole = products(folder / "out")
     masks = sum("masks/" in name for name in whole)
     assert len(whole) == 5 + masks and masks == (
-        40 if benchmark == "pascal" else 0
+        40 if task == "pascal" else 0
     )  # two cells' weights and records, one label file
     assert not list((folder / "out").rglob("last.pt")) and not list((folder / "out").rglob("*.tmp"))
     return whole, result["counts"]
@@ -209,20 +209,20 @@ def test_killing_the_launcher_stops_its_child_with_everything_saved(arguments, u
     assert products(out) == uninterrupted[0]
 
 
-def compare(benchmark: str, start: str, one: Path, two: Path, arm: str) -> None:
+def compare(task: str, start: str, one: Path, two: Path, arm: str) -> None:
     """The weights of two runs are far nearer to each other than training moved them."""
     path = next(
         p for p in two.rglob("cells/*/final.pt") if ("student" in p.parent.name) == (arm == "student")
     )
     assert json.loads((path.parent / "record.json").read_text())["measured"]["hardware"]["processes"] == 2
     a, b = (torch.load(out / path.relative_to(two))["model"] for out in (one, two))
-    before = initial_weights(benchmark, start, path)  # the trainable ones
+    before = initial_weights(task, start, path)  # the trainable ones
     moved = sum((a[k] - w).pow(2).sum() for k, w in before.items()) ** 0.5
     apart = sum((a[k] - b[k]).pow(2).sum() for k in before) ** 0.5
     assert apart < 0.01 * moved and moved > 0.001, (apart, moved)
 
 
-def test_two_processes_are_one(arguments, benchmark, tmp_path):
+def test_two_processes_are_one(arguments, task, tmp_path):
     """Same global batches, hence weights far nearer to one process's than training moved them; one teacher,
     one set of labels.
     """
@@ -232,7 +232,7 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
     # Segmentation goes through
     # maps of one cell: at random weights 1e-7 changes its first gradient by 1 % already, at ImageNet's by 0.1
     # %.
-    start, steps = ("imagenet", "1") if benchmark == "pascal" else ("random", "2")
+    start, steps = ("imagenet", "1") if task == "pascal" else ("random", "2")
     steady = [
         *arguments,
         "--starts",
@@ -249,7 +249,7 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
     ]
     one, two = tmp_path / "one", tmp_path / "two"
     done = subprocess.run(
-        [sys.executable, program(benchmark), *steady[1:], str(one)], capture_output=True, text=True
+        [sys.executable, program(task), *steady[1:], str(one)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -259,26 +259,26 @@ def test_two_processes_are_one(arguments, benchmark, tmp_path):
         assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
 
     run_two("--no-self-training")
-    compare(benchmark, start, one, two, "teacher")
+    compare(task, start, one, two, "teacher")
     # Teachers that agree within float tolerance may still rank two equal scores differently: labels are
     # compared for one teacher.
     shutil.rmtree(two)
     shutil.copytree(one, two, ignore=shutil.ignore_patterns("*student*", "pool-*"))
     run_two()
-    compare(benchmark, start, one, two, "student")
+    compare(task, start, one, two, "student")
     labels = [next(out.rglob("labels-*.json")).read_bytes() for out in (one, two)]
     assert (
         labels[0] == labels[1]
         and len(json.loads(labels[0]).get("annotations", "") or json.loads(labels[0])["masks"]) > 10
     )
     masks = [{p.name: p.read_bytes() for p in out.rglob("masks/*.png")} for out in (one, two)]
-    assert masks[0] == masks[1] and len(masks[0]) == (40 if benchmark == "pascal" else 0)
+    assert masks[0] == masks[1] and len(masks[0]) == (40 if task == "pascal" else 0)
 
 
-def initial_weights(benchmark: str, start: str, final: Path) -> dict[str, torch.Tensor]:
+def initial_weights(task: str, start: str, final: Path) -> dict[str, torch.Tensor]:
     """The trainable weights before the first step, by name."""
-    made = load(benchmark).BENCHMARK
-    recipe = made.parse([*SMALL, *OWN[benchmark], "--drop-path", "0"])
+    made = load(task).BENCHMARK
+    recipe = made.parse([*SMALL, *OWN[task], "--drop-path", "0"])
     classes = tuple(json.loads((final.parent / "record.json").read_text())["metrics"]["per_class"])
     task = made.task(recipe, classes)
     human = Feed("human", "data", Human(), next(iter(task.objectives)), 4)

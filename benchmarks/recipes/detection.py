@@ -5,7 +5,7 @@ Every field and its meaning stand in `selftrain/recipe.py` and `selftrain/tasks/
 
 from dataclasses import replace
 
-from selftrain.data.shapes.generate import Shapes
+from selftrain.data.shapes.draw import Shapes
 from selftrain.tasks.detection.recipe import DetectionRecipe
 
 

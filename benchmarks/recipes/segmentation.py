@@ -3,7 +3,7 @@
 Every field and its meaning stand in `selftrain/recipe.py` and `selftrain/tasks/segmentation/recipe.py`.
 """
 
-from selftrain.data.shapes.generate import Shapes
+from selftrain.data.shapes.draw import Shapes
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 
 

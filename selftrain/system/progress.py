@@ -8,7 +8,6 @@ import resource
 import sys
 import time
 
-import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,6 +23,8 @@ LOG_EVERY = 15.0  # seconds between lines where there is no terminal
 
 def peak_memory() -> float:
     """Return the peak memory in GiB, of the accelerator where there is one, else of this process."""
+    import torch  # here: an option's help should not wait for it
+
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 2**10 if sys.platform != "darwin" else 1  # Linux counts KiB, macOS bytes

@@ -6,8 +6,10 @@ pseudo-labelling.  A second Ctrl-C ends the program at once.
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class Stopped(Exception):
@@ -24,7 +26,7 @@ class Stopped(Exception):
 class Stop:
     """Notes that this run was told to stop.  It takes over the handlers of SIGTERM and SIGINT (Ctrl-C)."""
 
-    def __init__(self, accelerator: Accelerator):
+    def __init__(self, accelerator: "Accelerator"):
         self.accelerator = accelerator
         self.received_signal: int | None = None
         # Killing the launcher does not reach its child, which would go on with nobody to report to.

@@ -1,0 +1,84 @@
+"""One cell: trained once, scored again where the set is another one, refused where something is missing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from selftrain import record
+from selftrain.cells import Acquired, Cell, Feed, Final, Human, Random
+from selftrain.engine import Engine
+from selftrain.run import run_cell
+from selftrain.splits import Splits
+from selftrain.system.errors import UserError
+from selftrain.system.stop import Stop
+from selftrain.train import Trainer
+from selftrain.workplace import Workplace
+from tests.toy import Greys, Toy, levels, recipe
+
+TRAIN, VAL, TEST, POOL = Greys(levels()), Greys([0, 200]), Greys([20, 130]), Greys(range(1, 250, 7))
+
+
+@pytest.fixture
+def place():
+    accelerator = Accelerator(cpu=True)
+    splits = Splits(TRAIN, VAL, TEST, "test", POOL, "data")
+    return Workplace(Engine(accelerator, Stop(accelerator)), Toy(), splits, lambda text: None)
+
+
+def cell(folder, *more: Feed, **options) -> Cell:
+    """A supervised cell of three steps, with more feeds if there are any."""
+    few = recipe(steps=3, warmup_steps=1, eval_every=3, out=str(folder))
+    human = Feed("human", TRAIN.hash, Human(), "brightness", 4)
+    return Cell(few, Random(), (human, *more), VAL.hash, **options)
+
+
+def test_a_later_test_set_is_scored_without_training_again(place, tmp_path, monkeypatch):
+    first = run_cell(place, cell(tmp_path), "first")
+    monkeypatch.setattr(Trainer, "run", None)  # nothing may train
+    assert run_cell(place, cell(tmp_path), "again") == first
+    later = replace(place, splits=replace(place.splits, test=Greys([250, 3])))
+    second = run_cell(later, cell(tmp_path), "later")
+    assert second.metrics != first.metrics and second.hashes.test == later.splits.test.hash
+    assert (second.key, second.curve, second.hashes.final) == (first.key, first.curve, first.hashes.final)
+    assert record.read(cell(tmp_path).folder / "record.json") == second
+    more = replace(later, splits=replace(later.splits, others={"night": Greys([1, 2, 3])}))
+    third = run_cell(more, cell(tmp_path, scored_on=("test", "night")), "night")
+    assert third.metrics == second.metrics and third.scores["night"].metrics["error"] > 0
+
+
+def test_the_reported_set_is_no_part_of_the_key_and_the_curves_set_is(tmp_path):
+    one = cell(tmp_path)
+    assert replace(one, scored_on=("test", "night")).key == one.key
+    assert replace(one, val="other").key != one.key and replace(one, freeze="trunk").key != one.key
+
+
+def test_a_field_at_its_neutral_value_is_no_part_of_the_key(tmp_path):
+    one = cell(tmp_path)
+    assert "drop_path" in one.settings() and "drop_path" not in one.settings(neutral=False)
+    assert replace(one, recipe=replace(one.recipe, drop_path=0.1)).key != one.key
+
+
+def test_what_is_not_built_is_refused_by_name(place, tmp_path):
+    run_cell(place, cell(tmp_path), "teacher")
+    bought = Feed("bought", POOL.hash, Acquired(cell(tmp_path), "brightest", 3), "brightness", 4)
+    with pytest.raises(UserError, match="no strategy 'brightest' to buy labels by; there are: darkest"):
+        run_cell(place, cell(tmp_path, bought), "student")
+    with pytest.raises(UserError, match="no data set of this run has the hash elsewhere"):
+        run_cell(place, cell(tmp_path, Feed("other", "elsewhere", Human(), "brightness", 4)), "other")
+
+
+def test_weights_of_another_network_are_refused_with_what_is_missing(place, tmp_path):
+    teacher = cell(tmp_path)
+    run_cell(place, teacher, "teacher")
+    file = teacher.folder / "final.pt"
+    saved = torch.load(file)
+    del saved["model"]["trunk.net.0.weight"]
+    torch.save(saved, file)
+    student = replace(teacher, weights=Final(teacher, "trunk"))
+    with pytest.raises(UserError, match="do not fit this network: 1 tensors missing, 0 unknown"):
+        run_cell(place, student, "student")
+    file.unlink()
+    with pytest.raises(UserError, match="record is there but its final.pt is not"):
+        run_cell(place, student, "student")
