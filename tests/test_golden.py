@@ -130,7 +130,12 @@ def exact(found: dict) -> dict:
     }
 
 
-@pytest.mark.parametrize("name", RUNS)
+SLOW = pytest.mark.slow  # of both tasks one run is enough while one works
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=SLOW if name.endswith("variant") else ()) for name in RUNS]
+)
 def test_losses_weights_labels_and_records_are_what_they_were(name, tmp_path):
     golden = json.loads(GOLDEN.read_text())
     found, wanted = measure(name, tmp_path), golden["runs"][name]

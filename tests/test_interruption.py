@@ -56,6 +56,8 @@ OWN = {
     "pascal": ["--neck-repeats", "1", "--pseudo-threshold", "0.1", "--teacher-scales", "0.5", "1"],
 }
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["coco", "pascal"])
 def task(request):

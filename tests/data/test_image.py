@@ -93,8 +93,14 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("form", ["JPEG", "progressive", "thumbnail", "PNG", "WEBP", "TIFF", "BMP"])
+FORMS = ("JPEG", "progressive", "thumbnail", "PNG", "WEBP", "TIFF", "BMP")
+# with neither end mark nor checksum, zeros are pixels
+UNNOTICED = {(form, "zero-padded") for form in ("BMP", "TIFF", "WEBP")}
+
+
+@pytest.mark.parametrize(
+    "form, damage", [(form, damage) for form in FORMS for damage in DAMAGE if (form, damage) not in UNNOTICED]
+)
 def test_damaged_images_are_refused_by_name(form, damage, tmp_path):
     buffer, options = io.BytesIO(), {"progressive": True} if form == "progressive" else {}
     photo = Image.fromarray(picture(320, 240))
@@ -106,8 +112,6 @@ def test_damaged_images_are_refused_by_name(form, damage, tmp_path):
     path = tmp_path / "photo.img"
     path.write_bytes(data)
     assert read_image(path).shape == (240, 320, 3)
-    if damage == "zero-padded" and form in ("BMP", "TIFF", "WEBP"):
-        pytest.skip("the format has neither end mark nor checksum: zeros are pixels")
     path.write_bytes(DAMAGE[damage](data))
     refuses(lambda: read_image(path), path, "Download or copy it again")
 

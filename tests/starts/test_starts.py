@@ -1,7 +1,6 @@
 """Arms of one cell differ in their first weights alone, and weights that do not fit are refused."""
 
 import pickle
-import time
 from dataclasses import replace
 
 import pytest
@@ -86,13 +85,12 @@ def test_imagenet_never_means_weights_that_have_seen_more():
         hub_name("resnet50", "imagenet++")
 
 
-def test_without_a_network_a_hub_name_fails_at_once_and_says_which_file_to_give(monkeypatch, tmp_path):
+def test_without_a_network_a_hub_name_is_refused_and_says_which_file_to_give(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    began = time.monotonic()
     with pytest.raises(UserError, match=r"--weights FILE") as error:
         imagenet_state("resnet18", "imagenet", None)
-    assert time.monotonic() - began < 6 and "timm/resnet18" in str(error.value)
+    assert "timm/resnet18" in str(error.value)
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
