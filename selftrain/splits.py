@@ -127,19 +127,16 @@ def _pool(
 
 
 def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:
-    """UserError if a photo that gives the curve or the score is in the pool: a student would be trained on
-    it.
-    """
+    """UserError if a photo that gives the curve or the score is in the pool: a student would train on it."""
     names = {dataset.path(i).name for dataset in scored.values() for i in range(len(dataset))}
     paths = (pool.path(i) for i in range(len(pool)))
-    mine = {
-        os.path.realpath(path) for path in paths if path.name in names
-    }  # the real path of a million photos would take a minute
+    # only of photos with such a name: the real path of a million photos would take a minute
+    pooled = {os.path.realpath(path) for path in paths if path.name in names}
     for name, dataset in scored.items():
-        both = [i for i in range(len(dataset)) if os.path.realpath(dataset.path(i)) in mine]
+        both = [i for i in range(len(dataset)) if os.path.realpath(dataset.path(i)) in pooled]
         if both:
             raise UserError(
                 f"{dataset.path(both[0])}: {len(both)} photos of the {name} split are in the pool, this one "
-                "first; students would be trained on "
-                "what they are scored on. Give --unlabeled folders without them, or take them out of the list"
+                "first; students would be trained on what they are scored on. Give --unlabeled folders "
+                "without them, or take them out of the list"
             )

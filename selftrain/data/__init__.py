@@ -3,7 +3,7 @@
 coco/          reader and writer of COCO's format: boxes, for detection
 voc/           reader of PASCAL VOC's format: class maps, for segmentation
 dataset.py     `Labelled`, what both of their data sets are
-sources.py     which files a recipe's data sets and pools are read from
+source.py      `Source`: where a recipe's data lies in a layout (see coco/source.py, voc/source.py)
 image.py       one picture file to one array
 pool.py        `Pool`: photos whose labels training never sees
 fractions.py   which photos count as labelled, where only a fraction of the labels is used

@@ -217,10 +217,10 @@ def detections(
     boxes = clip_boxes_to_image(CODER.decode_single(deltas[image, anchor].float(), anchors[anchor]), size)
     # classes are moved apart, so that one NMS an image serves them all (torchvision's batched_nms, for the
     # whole batch at once)
-    apart = boxes + (label * (max(size) + 1.0))[:, None]
+    separated = boxes + (label * (max(size) + 1.0))[:, None]
     scores = value.sigmoid()
     kept, start = [], 0
-    for moved, score_of in zip(apart.split(counts), scores.split(counts)):
+    for moved, score_of in zip(separated.split(counts), scores.split(counts)):
         kept.append(nms_boxes(moved, score_of, nms)[:most] + start)
         start += len(moved)
     rows = torch.cat([boxes, scores[:, None], label[:, None]], 1)[torch.cat(kept)]
