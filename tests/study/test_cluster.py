@@ -16,27 +16,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.programs import path
+
+pytestmark = pytest.mark.slow
 TINY = [
-    "--warmup-steps",
-    "2",
-    "--batch-size",
-    "4",
-    "--shapes.train",
-    "20",
-    "--shapes.val",
-    "10",
-    "--shapes.test",
-    "10",
-    "--shapes.unlabeled",
-    "24",
-    "--score-threshold",
-    "0.001",
-    "--threads",
-    "1",
-    "--starts",
-    "random",
+    *("--warmup-steps", "2", "--batch-size", "4", "--shapes.train", "20", "--shapes.val", "10"),
+    *("--shapes.test", "10", "--shapes.unlabeled", "24", "--score-threshold", "0.001"),
+    *("--threads", "1", "--starts", "random"),
 ]
+STUDY = ["coco", "study", "--policies", "S1", "--fractions", "1", *TINY, "--records", "records"]
+STUDY += ["--on", "slurm"]
 
 
 def need(*programs: str) -> None:
@@ -53,7 +42,7 @@ def wait_for(what, seconds: float, why) -> None:
         time.sleep(0.3)
 
 
-# ---- Slurm --------------------------------------------------------------------------------------------
+# ---- Slurm ----------------------------------------------------------------------------------------------
 
 CONF = """
 ClusterName=test
@@ -89,7 +78,6 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 def slurm(tmp_path_factory, monkeypatch):
     """A cluster of this machine alone; `squeue` and `sbatch` find it by SLURM_CONF."""
     need("slurmctld", "slurmd", "sbatch", "munged")
-    pytest.importorskip("submitit", reason="pip install -e '.[slurm]'")
     folder = tmp_path_factory.mktemp("slurm")
     host = platform.node().partition(".")[0]
     conf = folder / "slurm.conf"
@@ -143,139 +131,93 @@ def slurm(tmp_path_factory, monkeypatch):
                 process.kill()
 
 
+class Submitted:
+    """A study that is submitted from a folder, and what can be seen of its jobs."""
+
+    def __init__(self, folder: Path, slurm: Path, *options: str):
+        self.folder, self.slurm, self.options = folder, slurm, options
+        self.runs = folder / "runs" / "study" / "study"
+
+    def call(self, *more: str) -> str:
+        command = [sys.executable, path("study"), *STUDY, *self.options, *more]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def queue(self) -> str:
+        command = ["squeue", "--noheader", "--array", "--format", "%i %j %T %R"]
+        return subprocess.run(command, capture_output=True, text=True).stdout
+
+    def everything(self) -> str:
+        """For the message of a test that fails."""
+        outputs = [*self.runs.glob("jobs/*.err"), *self.runs.glob("jobs/*.out")]
+        logs = [*self.folder.rglob("*.log"), *outputs, *self.slurm.glob("*.log")]
+        return "\n".join([self.queue(), *(f"{log}:\n{log.read_text()[-1500:]}" for log in logs)])
+
+    def jobs(self) -> dict[str, str]:
+        return json.loads((self.runs / "jobs.json").read_text())
+
+    def has_begun(self, node: str) -> bool:
+        cell = node.removeprefix("supervised-")
+        return (self.folder / "runs" / "cells" / cell / "sources.json").exists()
+
+
 def test_a_study_on_slurm_runs_to_its_end_with_jobs_killed_and_requeued(slurm, tmp_path):
     """One is told before its hours end, and asks for its requeueing; the other is preempted without a
     warning: SIGTERM, and Slurm requeues it.
     """
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / "study.py"),
-        "coco",
-        "study",
-        "--policies",
-        "S1",
-        "--fractions",
-        "1",
-        "--seeds",
-        "0",
-        "1",
-        "--steps",
-        "150",
-        "--eval-every",
-        "50",
-        "--save-every",
-        "1000",
-        *TINY,
-        "--records",
-        "records",
-        "--on",
-        "slurm",
-        "--slurm.cpus",
-        "1",
-        "--slurm.hours",
-        "0.5",
-    ]
-
-    def call(*more: str) -> str:
-        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def queue() -> str:
-        return subprocess.run(
-            ["squeue", "--noheader", "--array", "--format", "%i %j %T %R"], capture_output=True, text=True
-        ).stdout
-
-    def everything() -> str:
-        logs = [
-            *tmp_path.rglob("*.log"),
-            *tmp_path.glob("runs/study/study/jobs/*.err"),
-            *tmp_path.glob("runs/study/study/jobs/*.out"),
-            *slurm.glob("*.log"),
-        ]
-        return "\n".join([queue(), *(f"{log}:\n{log.read_text()[-1500:]}" for log in logs)])
-
-    out = call()
+    budget = ("--steps", "150", "--eval-every", "50", "--save-every", "1000")
+    resources = ("--slurm.cpus", "1", "--slurm.hours", "0.5")
+    study = Submitted(tmp_path, slurm, "--seeds", "0", "1", *budget, *resources)
+    out = study.call()
     assert "6 jobs submitted" in out and out.count("accelerate launch") == 6
-    supervised = json.loads((tmp_path / "runs/study/study/jobs.json").read_text())
-    assert sorted(job.partition("_")[2] for job in supervised.values()) == [
-        "0",
-        "0",
-        "0",
-        "1",
-        "1",
-        "1",
-    ]  # three arrays of two tasks
-    told, preempted = (node for node in supervised if node.startswith("supervised"))
-    for node, command_of_slurm in (
-        (told, ["scancel", "--signal=USR2"]),
+    jobs = study.jobs()
+    # three arrays of two tasks
+    assert sorted(job.partition("_")[2] for job in jobs.values()) == ["0"] * 3 + ["1"] * 3
+    warned, preempted = (node for node in jobs if node.startswith("supervised"))
+    for node, command in (
+        (warned, ["scancel", "--signal=USR2"]),
         (preempted, ["scontrol", "requeue"]),
     ):
-        wait_for(
-            lambda: (
-                tmp_path / "runs" / "cells" / node.removeprefix("supervised-") / "sources.json"
-            ).exists(),
-            120,
-            everything,
-        )  # training has begun
-        subprocess.run([*command_of_slurm, supervised[node]], check=True)
-    assert "0 jobs submitted, 6 queued" in call()  # they are queued again: nothing is submitted twice
-    assert "queued" in call("--dry-run")
-    wait_for(lambda: not queue().strip(), 500, everything)
-    for node in (told, preempted):
-        log = (tmp_path / "runs" / "study" / "study" / "logs" / f"{node}.log").read_text()
-        assert "stopped as told" in log and "goes on from its checkpoint" in log, everything()
-    assert "Requeued job" in "".join(
-        file.read_text()
-        for file in (tmp_path / "runs/study/study/jobs").iterdir()
-        if file.suffix in (".err", ".out")
-    )
-    assert "6 done" in call("--dry-run")
-    assert "0 jobs submitted" in call()
-    records = {file.name: json.loads(file.read_text()) for file in (tmp_path / "records" / "study").iterdir()}
-    assert sorted(records) == [
-        f"random{student}-S1-f1-s{seed}.json" for student in ("", "-self-training") for seed in (0, 1)
-    ]
+        wait_for(lambda: study.has_begun(node), 120, study.everything)
+        subprocess.run([*command, jobs[node]], check=True)
+    assert "0 jobs submitted, 6 queued" in study.call()  # queued again: nothing is submitted twice
+    assert "queued" in study.call("--dry-run")
+    wait_for(lambda: not study.queue().strip(), 500, study.everything)
+    for node in (warned, preempted):
+        log = (study.runs / "logs" / f"{node}.log").read_text()
+        assert "stopped as told" in log and "goes on from its checkpoint" in log, study.everything()
+    outputs = [file for file in (study.runs / "jobs").iterdir() if file.suffix in (".err", ".out")]
+    assert "Requeued job" in "".join(file.read_text() for file in outputs)
+    assert "6 done" in study.call("--dry-run")
+    assert "0 jobs submitted" in study.call()
+    check_records(tmp_path / "records" / "study")
+
+
+def check_records(folder: Path) -> None:
+    records = {file.name: json.loads(file.read_text()) for file in folder.iterdir()}
+    students = ("", "-self-training")
+    assert sorted(records) == [f"random{each}-S1-f1-s{seed}.json" for each in students for seed in (0, 1)]
     for seed in (0, 1):  # each task of an array waited for its own of the one before
-        assert (
-            records[f"random-self-training-S1-f1-s{seed}.json"]["pseudo_labels"]["teacher"]
-            == records[f"random-S1-f1-s{seed}.json"]["hashes"]["final"]
-        )
-    assert [p["step"] for p in records["random-S1-f1-s0.json"]["curve"]] == [50, 100, 150]
+        teacher = records[f"random-S1-f1-s{seed}.json"]
+        student = records[f"random-self-training-S1-f1-s{seed}.json"]
+        assert student["needs"]["teacher"]["final"] == teacher["hashes"]["final"]
+    assert [point["step"] for point in records["random-S1-f1-s0.json"]["curve"]] == [50, 100, 150]
 
 
 def test_without_slurm_the_study_says_so(tmp_path):
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "benchmarks" / "study.py"),
-            "coco",
-            "study",
-            "--policies",
-            "S1",
-            "--fractions",
-            "1",
-            "--seeds",
-            "0",
-            "--steps",
-            "9",
-            *TINY,
-            "--on",
-            "slurm",
-        ],
+        [sys.executable, path("study"), *STUDY, "--seeds", "0", "--steps", "9"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         env=os.environ | {"PATH": "/nowhere"},
     )
-    assert (
-        done.returncode == 1
-        and ("no sbatch here" in done.stderr or "needs submitit" in done.stderr)
-        and "Traceback" not in done.stderr
-    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "no sbatch here" in done.stderr or "needs submitit" in done.stderr
 
 
-# ---- two hosts ----------------------------------------------------------------------------------------
+# ---- two hosts ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -306,16 +248,7 @@ def hosts():
 
 
 def test_two_hosts_train_one_cell_and_end_where_two_processes_of_one_host_do(hosts, tmp_path):
-    arguments = [
-        str(ROOT / "benchmarks" / "coco.py"),
-        "demo",
-        "--no-self-training",
-        "--steps",
-        "4",
-        "--eval-every",
-        "4",
-        *TINY,
-    ]
+    arguments = [path("coco"), "demo", "--no-self-training", "--steps", "4", "--eval-every", "4", *TINY]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     alone = subprocess.run(
         [*launch, *arguments, "--out", "alone"], cwd=tmp_path, capture_output=True, text=True, timeout=300
@@ -324,14 +257,8 @@ def test_two_hosts_train_one_cell_and_end_where_two_processes_of_one_host_do(hos
     processes = []
     for rank, (name, _) in enumerate(hosts):
         more = [
-            "--num_machines",
-            "2",
-            "--machine_rank",
-            str(rank),
-            "--main_process_ip",
-            hosts[0][1],
-            "--main_process_port",
-            "29571",
+            *("--num_machines", "2", "--machine_rank", str(rank)),
+            *("--main_process_ip", hosts[0][1], "--main_process_port", "29571"),
         ]
         processes.append(
             subprocess.Popen(

@@ -1,0 +1,37 @@
+"""What the tests of a study share: a finished one, and copies of it to change."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.programs import ROOT
+from tests.study.tiny import call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def this_checkout() -> Iterator[None]:
+    """Programs that the tests start import the package from where the tests stand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(this_checkout, tmp_path_factory) -> Path:
+    """A tiny study that one call ran to its end; what it said is in out.txt."""
+    folder = tmp_path_factory.mktemp("study")
+    code, out = call(folder)
+    assert code == 0, out
+    (folder / "out.txt").write_text(out)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path, monkeypatch) -> Path:
+    """A copy of it, which the test's own process works in."""
+    shutil.copytree(finished, tmp_path / "study", symlinks=True)
+    monkeypatch.chdir(tmp_path / "study")
+    return tmp_path / "study"

@@ -1,0 +1,129 @@
+"""The options of a study: its matrix, its commands, the fields that it varies, and what it refuses."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from selftrain.study import options
+from selftrain.system.errors import UserError
+from tests.study.tiny import BENCHMARKS, commands_of
+
+ONE = ["coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0"]
+PASCAL = ["pascal", "mini", "--data", "d", "--unlabeled", "rest", "--policies", "S1"]
+
+
+def test_the_papers_matrix_is_72_cells_and_the_product_more():
+    paper, full = commands_of(["coco", "study"]), commands_of(["coco", "study", "--matrix", "full"])
+    assert len(paper) * 2 == 72 and len(full) * 2 == 4 * 3 * 2 * 3 * 2
+    assert len({command.options for command in paper}) == len(paper)
+    seeds = [command.recipe.seed for command in paper]
+    assert seeds == sorted(seeds)  # a whole matrix a seed
+
+
+def test_every_cell_is_a_command_that_gives_its_recipe():
+    few = ["--fractions", ".05", ".5", "--steps", "S1=700", "S4=900", "--lr", "0.01"]
+    arguments = [*PASCAL, "S4", *few]
+    _, rest = options.parse(arguments)
+    assert rest == ["--data", "d", "--unlabeled", "rest", "--lr", "0.01"]
+    for command in commands_of(arguments):
+        recipe = command.recipe
+        again = BENCHMARKS["pascal"].parse(["mini", *command.options])
+        assert replace(again, precision="no") == recipe
+        assert recipe.steps == {"S1": 700, "S4": 900}[recipe.policy] and len(recipe.starts) == 1
+
+
+def test_a_third_of_the_labels_is_the_same_third_in_the_command():
+    for command in commands_of(["coco", "study", "--policies", "S1", "--fractions", str(1 / 3)]):
+        assert BENCHMARKS["coco"].parse(["study", *command.options]).fraction == 1 / 3
+
+
+def test_precision_is_part_of_a_cell_wherever_it_was_said():
+    for arguments, wanted in (
+        ([], {"no"}),
+        (["--launch=--mixed_precision bf16 --cpu"], {"bf16"}),
+        (["--precision", "bf16"], {"bf16"}),
+        (["--vary", "precision=bf16,fp16", "--launch=--mixed_precision no"], {"bf16", "fp16"}),
+    ):
+        assert {command.recipe.precision for command in commands_of([*ONE, *arguments])} == wanted
+
+
+def test_all_labels_leave_no_rest_to_label():
+    found = commands_of([*PASCAL, "--fractions", ".5", "1", "--seeds", "0"])
+    places = [(command.recipe.fraction, command.recipe.self_training) for command in found]
+    assert places == [(1.0, False)] * 2 + [(0.5, True)] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--seed", "3"], "give --seeds"),
+        (["--policy", "S1"], "give --policies"),
+        (["--until", "labels"], "leave it out"),
+        (["--image-ids", "f.json"], "leave it out"),
+        (["--no-self-training"], "give --supervised-only"),
+        (["--fractions", "10"], "10 % is 0.1"),
+        (["--seeds", "1", "1"], "names one twice"),
+        (["--starts", "random", "random"], "names one twice"),
+        (["--steps", "S1=5"], "for each of"),
+        (["--batch-size", "0"], "--batch-size 0: at least 1"),
+        (["--weights", "w.pth", "--starts", "imagenet", "imagenet++"], "the two arms would be one"),
+        (["--launch=--cpu 'x"], "--launch --cpu 'x: No closing quotation"),
+    ],
+)
+def test_contradictions_are_refused_with_the_cure(arguments, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        commands_of(["coco", "study", *arguments])
+
+
+# ---- fields that are varied -----------------------------------------------------------------------------
+
+
+def test_a_varied_field_is_crossed_with_every_place():
+    places = {(c.recipe.policy, c.recipe.fraction) for c in commands_of(["coco", "study"])}
+    channels = ["--vary", "channels=32,64"]
+    found = commands_of(["coco", "study", *channels, "--vary", "neck-separable=True,False"])
+    assert len(found) == 4 * 36
+    seen = {(c.recipe.policy, c.recipe.fraction, c.recipe.channels, c.recipe.neck_separable) for c in found}
+    assert seen == {(*place, width, deep) for place in places for width in (32, 64) for deep in (True, False)}
+    for command in found:  # the printed command gives the same recipe
+        if command.recipe.seed == 0 and command.recipe.policy == "S1":
+            again = BENCHMARKS["coco"].parse(["study", *command.options])
+            assert replace(again, precision="no") == command.recipe
+
+
+def test_values_are_read_as_the_option_itself():
+    found = commands_of([*ONE, "--vary", "pseudo_threshold=auto,0.3", "--vary", "backbone=resnet18"])
+    values = [command.recipe.pseudo_threshold for command in found]
+    assert values == ["auto", "auto", 0.3, 0.3]
+    assert {command.recipe.backbone for command in found} == {"resnet18"}
+    scales = commands_of([*PASCAL, "--fractions", ".5", "--seeds", "0", "--vary", "eval_scales=1,0.5 1"])
+    assert {command.recipe.eval_scales for command in scales} == {(1.0,), (0.5, 1.0)}
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["chanels=32"], "--vary chanels: the recipe has no such field; nearest: channels (there are"),
+        (["out=a,b"], "--vary out: a study does not vary it; nearest:"),
+        (["policy=S1,S2"], "--vary policy: a study has an option of its own for that; give --policies"),
+        (["fraction=.5"], "give --fractions"),
+        (["seed=1,2"], "give --seeds"),
+        (["starts=random"], "give --starts"),
+        (["channels"], "give a field and its values, FIELD=VALUE,VALUE"),
+        (["channels=32,"], "give a field and its values, FIELD=VALUE,VALUE"),
+        (["channels=32,32"], "names one twice"),
+        (["channels=32", "--vary", "channels=64"], "--vary names one field twice"),
+        (["channels=many"], "--vary channels=many: give a value of type int"),
+        (["optimizer=sgdd"], "--vary optimizer=sgdd: give one of sgd, adamw; nearest: sgd"),
+        (["pseudo_threshold=a"], "--vary pseudo_threshold=a: give a value of type float or auto"),
+        (["neck_separable=2"], "--vary neck_separable=2: give True or False"),
+        (["channels=32,64", "--channels", "32"], "--channels is varied by --vary; give one of the two"),
+        (["neck-separable=True", "--no-neck-separable"], "--no-neck-separable is varied by --vary"),
+        (["steps=9,18", "--steps", "9"], "--steps is varied by --vary; give one of the two"),
+        (["channels=0"], "--channels 0: at least 1"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused_with_the_cure(arguments, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        commands_of([*ONE, "--vary", *arguments])
