@@ -16,7 +16,7 @@ BENCHMARKS = load("study").BENCHMARKS
 RECIPE = [
     *("--warmup-steps", "2", "--batch-size", "4", "--eval-every", "3", "--save-every", "3"),
     *("--shapes.train", "20", "--shapes.val", "10", "--shapes.test", "10", "--shapes.unlabeled", "24"),
-    *("--score-threshold", "0.001"),
+    *("--score-threshold", "0.001", "--threads", "1"),
 ]
 TINY = [
     *("coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--starts", "random"),
