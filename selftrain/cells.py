@@ -5,9 +5,10 @@ Its key, the cells it needs, its place in the order of work, its cost and the na
 declaration.
 
     teacher = Cell(recipe, Pretrained("imagenet", "…"), (human,), val)
-    student = Cell(recipe, teacher.weights, (human, Feed("pseudo", pool.hash, Pseudo(teacher), "boxes", 16)),
-    val) student.needs()                 # (("teacher", teacher),) str(student.arm)                # imagenet
-    + self-training
+    pseudo = Feed("pseudo", pool.hash, Pseudo(teacher), "boxes", 16)
+    student = Cell(recipe, teacher.weights, (human, pseudo), val)
+    student.needs()                 # (("teacher", teacher),)
+    str(student.arm)                # imagenet + self-training
 """
 
 import functools
@@ -30,7 +31,7 @@ class Random:
     """Every weight is drawn from the seed."""
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return ["random"]
 
 
@@ -44,9 +45,7 @@ class Pretrained:
     """hash of the file, or the hub's name of the weights"""
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json: the kind of start and the weights' identity, never a
-        path.
-        """
+        """The part of the cell's key that this gives: kind of start and identity of the weights, no path."""
         return [self.start.partition(":")[0], self.identity]
 
 
@@ -59,7 +58,7 @@ class Final:
     """the trunk alone, under fresh heads, or the whole network"""
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return ["final", self.part, self.cell.key]
 
 
@@ -74,7 +73,7 @@ class Human:
     """Labels that people made."""
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return ["human"]
 
 
@@ -85,7 +84,7 @@ class Pseudo:
     teacher: "Cell"
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return ["pseudo", self.teacher.key]
 
 
@@ -98,7 +97,7 @@ class Acquired:
     count: int
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return ["acquired", self.strategy, self.count, self.cell.key]
 
 
@@ -107,7 +106,7 @@ class Unlabelled:
     """No labels: the objective needs images alone."""
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return ["unlabelled"]
 
 
@@ -129,7 +128,7 @@ class Feed:
     """samples a step, over all processes and micro-batches"""
 
     def declare(self) -> list:
-        """What of this decides a result, as plain json."""
+        """The part of the cell's key that this declaration gives, as plain json."""
         return [self.name, self.data, self.labels.declare(), self.objective, self.batch]
 
 

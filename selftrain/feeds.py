@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from selftrain import checkpoint
-from selftrain.cells import Acquired, Cell, Human, Pseudo, Unlabelled
-from selftrain.cells import Feed as DeclaredFeed
+from selftrain.cells import Acquired, Cell, Feed, Human, Pseudo, Unlabelled
 from selftrain.data.loader import EvalBatches, Photos, Stream
 from selftrain.label import label_pool
 from selftrain.networks import final_network, task_of
@@ -19,7 +18,7 @@ from selftrain.record import Need
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_hash
 from selftrain.tasks.protocol import Task
-from selftrain.train import Feed
+from selftrain.train import OpenFeed
 from selftrain.workplace import Workplace, exclusively
 
 
@@ -86,7 +85,7 @@ def bought(place: Workplace, labels: Acquired, seed: int, data: str) -> tuple[Ph
     return pool.hidden.take(positions), Need(cell.key, weights)
 
 
-def make_feed(place: Workplace, task: Task, cell: Cell, feed: DeclaredFeed, made: Made) -> Feed:
+def make_feed(place: Workplace, task: Task, cell: Cell, feed: Feed, made: Made) -> OpenFeed:
     """The stream of a declared feed; what it needed goes into `made`.  Raises Stopped."""
     splits = place.splits
     match feed.labels:
@@ -100,4 +99,4 @@ def make_feed(place: Workplace, task: Task, cell: Cell, feed: DeclaredFeed, made
         case Acquired():
             data, made.needs["query"] = bought(place, feed.labels, cell.recipe.seed, feed.data)
     views = task.objectives[feed.objective].views
-    return Feed(Stream(feed.name, data, feed.batch, views, cell.recipe.seed), feed.objective)
+    return OpenFeed(Stream(feed.name, data, feed.batch, views, cell.recipe.seed), feed.objective)

@@ -1,9 +1,8 @@
-"""Predictions kept on the disk as they come, so that labelling a pool, or scoring a large set, goes on where
-it was interrupted.
+"""Predictions kept on the disk as they come.
 
-A store is a folder of files `part-*.npz`.  Each holds the predictions of some images: their indices, the
-seconds that they
-took, and each named array of all of them, one after the other, with its length for each image.
+So labelling a pool, or scoring a large set, goes on where it was interrupted.  A store is a folder of files
+`part-*.npz`.  Each holds the predictions of some images: the images' indices, the seconds that predicting
+took, and every named array of all of these images in one piece, with its length for each image.
 """
 
 import time

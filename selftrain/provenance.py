@@ -22,12 +22,14 @@ NOT_DECIDING = (
     "selftrain/curve.py",
     "selftrain/provenance.py",
     "selftrain/record.py",
+    "selftrain/registry.py",
     "selftrain/system/errors.py",
     "selftrain/system/files.py",
     "selftrain/system/lock.py",
     "selftrain/system/machine.py",
     "selftrain/system/progress.py",
     "selftrain/system/stop.py",
+    "selftrain/workplace.py",
 )
 
 

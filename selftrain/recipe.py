@@ -184,7 +184,9 @@ class ThisRun(Group, title="this run"):
 class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
     """What every task's recipe has; its fields are flat: `recipe.steps`."""
 
-    task: ClassVar[str] = "task"  # begins the names of cells' folders
+    task: ClassVar[str] = "task"
+    """name of its task in `registry.py`; the program is called so too, and the cells' folders begin with it
+    """
 
     def peak_lr(self) -> float:
         """The highest learning rate of the schedule, at this batch size (linear scaling rule)."""

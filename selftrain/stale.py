@@ -10,7 +10,7 @@ from pathlib import Path
 from selftrain import provenance, record
 from selftrain.cells import Cell
 from selftrain.system.errors import UserError
-from selftrain.workplace import training_lock
+from selftrain.workplace import work_lock
 
 
 def stale_reasons(cell: Cell, modules: tuple[str, ...]) -> list[str]:
@@ -65,7 +65,7 @@ def settle_stale(
 
 def move_away(cell: Cell) -> None:
     """Move a cell's folder to OUT/stale.  Raises UserError where the cell is being trained."""
-    with training_lock(cell) as lock:
+    with work_lock(cell) as lock:
         if not lock.take():
             raise UserError(
                 f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell is "

@@ -32,9 +32,10 @@ from selftrain.tasks.protocol import Batch, Loss, Objective
 
 
 @dataclass
-class Feed:
-    """A stream of samples and the name of the objective that it trains; the first feed of a run is the one
-    that sets the scale.
+class OpenFeed:
+    """A declared feed at work: its samples and the name of the objective that it trains.
+
+    The first feed of a run sets the scale of the loss.
     """
 
     stream: Stream
@@ -74,7 +75,7 @@ class Learner(nn.Module):
         }
 
     def _maps(self, batches: dict[str, Batch]) -> dict[str, list[list[Tensor]]]:
-        """Of each objective, of each of its views, the trunk's maps."""
+        """The trunk's maps of every view, by objective."""
         passes: dict[tuple[int, ...], list[tuple[str, int, Tensor]]] = {}
         for name in self.objectives:
             for view, images in enumerate(batches[name]["images"]):
@@ -99,7 +100,7 @@ class Trainer:
         recipe: Recipe,
         network: Network,
         objectives: dict[str, Objective],
-        feeds: list[Feed],
+        feeds: list[OpenFeed],
         folder: Path,
         title: str,
         key: str,
@@ -314,7 +315,7 @@ class Trainer:
         )
 
 
-def _of_feed(loss: Loss, batch: Batch, feed: Feed) -> Loss:
+def _of_feed(loss: Loss, batch: Batch, feed: OpenFeed) -> Loss:
     """The part of an objective's loss that one feed's samples have, as () sums."""
     if not loss.sum.ndim:
         return loss

@@ -33,7 +33,7 @@ class Workplace:
         return deciding_modules(type(self.task), self.source)
 
 
-def training_lock(cell: Cell, what: str = "training") -> Lock:
+def work_lock(cell: Cell, what: str = "training") -> Lock:
     """The lock of one kind of work on a cell."""
     return Lock(Path(cell.recipe.out) / "locks" / f"{cell.folder.name}.{what}")
 
@@ -44,7 +44,7 @@ def exclusively(engine: Engine, cell: Cell, what: str, say: Callable[[str], None
 
     Raises Stopped.
     """
-    lock, announced = training_lock(cell, what), False
+    lock, announced = work_lock(cell, what), False
     while not engine.agree(engine.accelerator.is_main_process and lock.take()):
         if not announced:
             say(f"{cell.arm}: {what} by {lock.holder()}; waiting for it to end")

@@ -85,6 +85,7 @@ def test_an_unrelated_module_stales_nothing(tree):
 def test_a_new_task_and_a_change_of_another_stale_nothing(tree):
     def edit():
         (tree / "selftrain/tasks/depth").mkdir()
+        rewrite(tree / "selftrain/registry.py", ("TASKS = {", 'TASKS = {\n    "depth": ("a:B", "c:D"),'))
         (tree / "selftrain/tasks/depth/task.py").write_text("from selftrain.tasks.base import BaseTask\n")
         rewrite(tree / "selftrain/tasks/segmentation/miou.py", ("minlength", "minlength"), ("100 *", "1e2 *"))
 

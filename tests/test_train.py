@@ -22,7 +22,7 @@ from selftrain.recipe import digest
 from selftrain.system.errors import UserError
 from selftrain.system.stop import Stop
 from selftrain.tasks.protocol import Loss
-from selftrain.train import Feed, Trainer, learning_rate
+from selftrain.train import OpenFeed, Trainer, learning_rate
 from tests.programs import load
 from tests.toy import BrightnessLabeller, Greys, Toy, ToyHead, levels, network, recipe
 
@@ -40,7 +40,9 @@ def trainer(engine, folder, r, *data, task=None, key="cell", net=None):
     """A trainer of the toy with a feed for each list of levels."""
     task = task or Toy()
     feeds = [
-        Feed(Stream(name, Greys(each), r.batch_size, task.objectives["brightness"].views, 0), "brightness")
+        OpenFeed(
+            Stream(name, Greys(each), r.batch_size, task.objectives["brightness"].views, 0), "brightness"
+        )
         for name, each in zip(("human", "pseudo", "third"), data)
     ]
     return Trainer(engine, r, net or network(), task.objectives, feeds, folder, "test", key)

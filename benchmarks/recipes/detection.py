@@ -10,7 +10,7 @@ from selftrain.tasks.detection.recipe import DetectionRecipe
 
 
 def demo() -> DetectionRecipe:
-    """All three starting points on a generated data set.
+    """Random and ImageNet start, each with and without self-training, on a generated data set.
 
     command   accelerate launch benchmarks/coco.py
     hardware  two CPU cores, 4 GB

@@ -8,7 +8,7 @@ from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 
 
 def demo() -> SegmentationRecipe:
-    """All three starting points on a generated data set with masks.
+    """Random and ImageNet start, each with and without self-training, on generated pictures with masks.
 
     command   accelerate launch benchmarks/pascal.py
     hardware  two CPU cores, 4 GB

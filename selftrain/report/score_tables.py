@@ -34,7 +34,8 @@ def score_tables(matrix: Matrix) -> list[Table]:
             ("fractions", f"Label fractions, {strongest}"),
         ),
     }
-    by_policy, by_fraction = names[matrix.task]
+    others = (("policies", "Policies, all labels"), ("fractions", f"Label fractions, {strongest}"))
+    by_policy, by_fraction = names.get(matrix.task, others)
     tables = []
     if 1.0 in fractions:
         places = [place for policy in policies for place in _all_labels(matrix, policy)]

@@ -22,6 +22,10 @@ from selftrain.system.stop import Stopped
 def main(benchmarks: dict[str, Benchmark], args: list[str], about: str = "") -> int:
     """Run a study; returns the exit code.  Raises UserError, or Stopped with everything saved."""
     study, rest = parse(args, about)
+    if study.task not in benchmarks:
+        raise UserError(
+            f"there is no program {study.task}.py for studies; there are: {', '.join(benchmarks)}"
+        )
     benchmark = benchmarks[study.task]
     console = Console(width=None if sys.stdout.isatty() else 160)
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)

@@ -63,8 +63,8 @@ class Slurm:
 class Study:
     """What a person asks of a study."""
 
-    task: tyro.conf.Positional[Literal["coco", "pascal"]]
-    """detection (coco.py) or segmentation (pascal.py)"""
+    task: tyro.conf.Positional[str]
+    """which program: coco (detection, coco.py) or pascal (segmentation, pascal.py)"""
     recipe: tyro.conf.Positional[str]
     """one of its recipes: demo, mini, paper, of coco also study; any option of the recipe may follow
     (`accelerate launch benchmarks/coco.py mini --help`)"""

@@ -21,7 +21,7 @@ from selftrain.stale import move_away, stale_reasons, with_followers
 from selftrain.study.graph import Graph, read_records
 from selftrain.study.places import place
 from selftrain.system.errors import UserError
-from selftrain.workplace import training_lock
+from selftrain.workplace import work_lock
 
 SET_BY_EVERY_STUDY = frozenset({"policy", "magnitude", "randaugment_ops", "fraction", "steps", "seed"})
 """Settings that may differ within a study without --vary; RandAugment's belong to one policy."""
@@ -74,8 +74,8 @@ def differences(
     )
 
 
-def settings_of_another_study(done: Record, cell: Cell, varied: Iterable[str]) -> list[str]:
-    """What a record of another part of the matrix has other than a cell, of what the study does not vary."""
+def unexpected_differences(done: Record, cell: Cell, varied: Iterable[str]) -> list[str]:
+    """The settings in which a record differs from this study's cells, outside of what the study varies."""
     now = identity(cell.recipe, student=done.arm.rounds > 0) | {"recipe": cell.recipe.name}
     then = done.settings | {"recipe": done.recipe}
     return changed_settings(then, now, now.keys() & then.keys() - SET_BY_EVERY_STUDY - set(varied))
@@ -138,7 +138,7 @@ def find_stale(graph: Graph) -> Stale:
     for file, done in read_records(graph.records):
         cell = by_place.get(place(done, graph.varied))
         if cell is None:  # of another part of the matrix
-            reasons = settings_of_another_study(done, cells[0], graph.varied)
+            reasons = unexpected_differences(done, cells[0], graph.varied)
         else:
             reasons = differences(done, cell, graph.splits[cell.key], graph.finished)
         if cell is None or done.key != cell.key and cell.key in graph.committed:
@@ -190,7 +190,7 @@ def settle_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:
         return
     retrained = [cell for cell in graph.cells if cell.key in stale.retrained]
     for cell in retrained:  # before anything is moved
-        with training_lock(cell) as lock:
+        with work_lock(cell) as lock:
             if not lock.take():
                 raise UserError(
                     f"{cell.folder}: is being trained ({lock.holder()}); stop that command before its cell "

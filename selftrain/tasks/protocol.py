@@ -1,5 +1,5 @@
-"""A task is a bundle of four small things that the loop does not know: objectives, a scorer, a labeller, and
-the heads they need.
+"""A task is a bundle of small things that the loop does not know: objectives, a scorer, a labeller, trunk and
+heads.
 
 An objective says what one feed asks of the network in training; a scorer measures a network on a labelled
 set; a labeller turns a teacher's predictions into labels for a student.  The loop sees maps, heads and
@@ -67,6 +67,7 @@ class Metric(NamedTuple):
 
     name: str
     higher_is_better: bool = True
+    """tables, verdict and figures take it for granted today"""
     chance: float = 0.0
     """what a network that has learned nothing scores"""
 
@@ -91,7 +92,7 @@ class Scorer(Protocol[S]):
 class Labeller(Protocol[S]):
     """How a teacher labels a pool.
 
-    Raw predictions are kept, so that another threshold needs no second pass.
+    Raw predictions are kept: a change of `label_fields` needs no second pass over the pool.
     """
 
     head: str
@@ -139,7 +140,10 @@ class Trunk(Protocol):
 
 
 class Task(Protocol):
-    """One kind of label: what it trains, how it is scored, how a teacher labels."""
+    """One kind of label: what it trains, how it is scored, how a teacher labels.
+
+    A program makes it as `task(recipe, class_names)`.
+    """
 
     objectives: dict[str, Objective]
     """by name; the first is the supervised one"""

@@ -73,7 +73,7 @@ class BoxEvaluation(Evaluation):
     """When and how a network is scored, and which detections count."""
 
     score_threshold: float = 0.05
-    """least score of a detection in evaluation"""
+    """least score of a detection in evaluation and of a raw box that a teacher leaves for pseudo-labels"""
     nms: float = 0.5
     """IoU above which the weaker of two boxes of a class is dropped, in evaluation and pseudo-labelling"""
     evaluator: Literal["fast", "pycocotools"] = "fast"
