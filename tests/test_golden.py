@@ -130,11 +130,11 @@ def exact(found: dict) -> dict:
     }
 
 
-SLOW = pytest.mark.slow  # of both tasks one run is enough while one works
+SLOW = pytest.mark.slow  # one run is enough while one works
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=SLOW if name.endswith("variant") else ()) for name in RUNS]
+    "name", [pytest.param(name, marks=() if name == "coco-demo" else SLOW) for name in RUNS]
 )
 def test_losses_weights_labels_and_records_are_what_they_were(name, tmp_path):
     golden = json.loads(GOLDEN.read_text())

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from selftrain import record
-from selftrain.record import Arm, Need
 from selftrain.system.errors import UserError
 from tests.records import RANDOM_STUDENT, made_up
 
@@ -32,15 +31,10 @@ def test_a_record_of_an_older_schema_is_brought_up_to_this_one():
     for name in ("task", "protocol"):
         del old[name]
     assert record.parse(old | {"schema": 1}) == made
-    file = next((ROOT / "results" / "records" / "study").glob("imagenet-self-training-*.json"))
-    old, new = json.loads(file.read_text()), record.read(file)
-    assert new.arm == Arm("imagenet", ("self-training",)) and str(new.arm) == old["arm"]
-    labels = old["pseudo_labels"]
-    assert new.needs == {"teacher": Need(labels["teacher_cell"], labels["teacher"])}
-    assert not {"teacher", "teacher_cell"} & new.pseudo_labels.keys()
-    assert json.dumps(record.to_json(new)["curve"]) == json.dumps(
-        old["curve"]
-    )  # steps are still whole numbers
+    for file in (ROOT / "results").glob("records/*/*.json"):  # steps stay whole numbers
+        assert json.dumps(record.to_json(record.read(file))["curve"]) == json.dumps(
+            json.loads(file.read_text())["curve"]
+        )
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema": 3}', '{"schema": 2, "arm": "random"}'])
