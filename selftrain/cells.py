@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from selftrain.recipe import Recipe, digest, identity, neutral_fields
 from selftrain.record import Arm
@@ -29,6 +29,9 @@ from selftrain.starts.start import identify
 @dataclass(frozen=True)
 class Random:
     """Every weight is drawn from the seed."""
+
+    start: ClassVar[str] = "random"
+    identity: ClassVar[str] = "random"
 
     def declare(self) -> list:
         """The part of the cell's key that this declaration gives, as plain json."""
@@ -210,14 +213,11 @@ class Cell:
     def _start(self) -> str:
         if self.teacher is not None:
             return self.teacher.arm.start
-        match self.weights:
-            case Random():
-                return "random"
-            case Pretrained(start, _):
-                return start
-            case Final(cell, _):
-                alone = all(isinstance(feed.labels, Unlabelled) for feed in cell.feeds)
-                return f"ssl:{cell.feeds[0].objective}" if alone else f"after {cell.arm}"
+        if not isinstance(self.weights, Final):
+            return self.weights.start
+        before = self.weights.cell
+        alone = all(isinstance(feed.labels, Unlabelled) for feed in before.feeds)
+        return f"ssl:{before.feeds[0].objective}" if alone else f"after {before.arm}"
 
     def _methods(self) -> Iterator[str]:
         if self.freeze != "none":
@@ -234,30 +234,23 @@ class Cell:
             yield from ["self-training"] * (self.teacher.arm.rounds + 1)
 
     @property
+    def _given(self) -> Random | Pretrained:
+        """The weights that its arm starts from: those behind its teacher's, or behind the cells that it goes
+        on from.
+        """
+        if self.teacher is not None:
+            return self.teacher._given
+        return self.weights.cell._given if isinstance(self.weights, Final) else self.weights
+
+    @property
     def normalised_as(self) -> str:
         """The start whose pixel normalisation this cell's network has: a student has its teacher's."""
-        if self.teacher is not None:
-            return self.teacher.normalised_as
-        match self.weights:
-            case Random():
-                return "random"
-            case Pretrained(start, _):
-                return start
-            case Final(cell, _):
-                return cell.normalised_as
+        return self._given.start
 
     @property
     def root_weights(self) -> str:
         """Identity of the weights that its arm starts from: `random`, a file's hash, or a hub's name."""
-        if self.teacher is not None:
-            return self.teacher.root_weights
-        match self.weights:
-            case Random():
-                return "random"
-            case Pretrained(_, identity):
-                return identity
-            case Final(cell, _):
-                return cell.root_weights
+        return self._given.identity
 
     @property
     def folder(self) -> Path:
