@@ -6,21 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import ROOT
 from tests.study.tiny import call
 
 
 @pytest.fixture(scope="session", autouse=True)
-def this_checkout() -> Iterator[None]:
-    """Programs that the tests start import the package from where the tests stand."""
+def one_thread() -> Iterator[None]:
+    """Programs that the tests start leave the other core to their neighbours."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
 @pytest.fixture(scope="session")
-def finished(this_checkout, tmp_path_factory) -> Path:
+def finished(one_thread, tmp_path_factory) -> Path:
     """A tiny study that one call ran to its end; what it said is in out.txt."""
     folder = tmp_path_factory.mktemp("study")
     code, out = call(folder)
