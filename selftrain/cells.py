@@ -154,6 +154,8 @@ def without_neutral(settings: dict[str, Any], recipe: type[Recipe]) -> dict[str,
 # ---- cells ----------------------------------------------------------------------------------------------
 
 Freeze = Literal["none", "trunk"]
+OF_THE_MIX = ("alpha", "loss_momentum")
+"""fields of a recipe that decide how several feeds' losses become one"""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,15 @@ class Cell:
     freeze: Freeze = "none"
     """which part of the network keeps its first weights"""
     scored_on: tuple[str, ...] = ("test",)
-    """names of the sets that the final network is scored on, the reported one first; no part of the key:
-    scoring an old cell on a later set trains nothing again
+    """names of the sets that the final network is scored on, the reported one first, or none; no part of the
+    key: scoring an old cell on a later set trains nothing again
     """
+
+    def __post_init__(self):
+        """Raises ValueError where two cells would have one role, as two teachers would."""
+        roles = [role for role, _ in self.needs()]
+        if len(set(roles)) < len(roles):
+            raise ValueError(f"a cell has one cell a role, not {', '.join(roles)}")
 
     def needs(self) -> tuple[tuple[str, "Cell"], ...]:
         """(role, cell) of every cell that must be finished first, each cell once."""
@@ -196,13 +204,16 @@ class Cell:
         cell.
         """
         feeds = [feed.declare() for feed in self.feeds]
-        return key_of(self.settings(neutral=False), self.weights.declare(), feeds, self.val, self.freeze)
+        val = self.val if self.scored_on else ""  # a cell that is never scored has no curve either
+        return key_of(self.settings(neutral=False), self.weights.declare(), feeds, val, self.freeze)
 
     def settings(self, neutral: bool = True) -> dict[str, Any]:
         """The recipe's fields that decide this cell's result; without those that are at their neutral value,
         on request.
         """
         found = identity(self.recipe, student=self.teacher is not None)
+        if len(self.feeds) > 1:
+            found |= {name: getattr(self.recipe, name) for name in OF_THE_MIX}
         return found if neutral else without_neutral(found, type(self.recipe))
 
     @property

@@ -32,6 +32,10 @@ class Engine:
         """
         return bool(broadcast_object_list([answer])[0])
 
+    def shared(self, value: Any) -> Any:
+        """The main process's value, on every process."""
+        return broadcast_object_list([value])[0]
+
     def stage(self, title: str, total: int, done: int = 0, unit: str = "step") -> Stage:
         """A progress bar (a line now and then where there is no terminal)."""
         return Stage(self.console, title, total, done, unit)

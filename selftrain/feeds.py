@@ -9,12 +9,14 @@ import torch
 from selftrain import checkpoint
 from selftrain.cells import Acquired, Cell, Feed, Human, Pseudo, Unlabelled
 from selftrain.data.loader import EvalBatches, Photos, Stream
+from selftrain.data.pool import Pool
 from selftrain.label import label_pool
 from selftrain.networks import final_network, task_of
 from selftrain.parts import Parts
 from selftrain.predict import predict_into
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Need
+from selftrain.starts.start import normalisation
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_hash
 from selftrain.tasks.protocol import Task
@@ -31,18 +33,20 @@ class Made:
     label_seconds: float = 0.0
 
 
-def labels_of(place: Workplace, recipe: Recipe, teacher: Cell) -> tuple[Path, Need, dict[str, Any], float]:
-    """The pool's labels by a finished cell: file, teacher as used, report, seconds.  Made once, whoever asks
-    first.
+def labels_of(
+    place: Workplace, recipe: Recipe, teacher: Cell, pool: Pool
+) -> tuple[Path, Need, dict[str, Any], float]:
+    """The pool's labels by a finished cell: file, teacher as used, report, seconds.
 
-    `recipe`: whose thresholds are used.  Raises Stopped.
+    They are made once, whoever asks first.  `recipe`: whose thresholds are used.  Raises Stopped.
     """
     engine, say = place.engine, place.say
-    task = task_of(place.task, teacher)
-    network = final_network(task, teacher)
+    mean, _ = normalisation(teacher.recipe.backbone, teacher.normalised_as)
+    task = place.task.normalised(mean, recipe)
+    network = final_network(place.task, teacher)
     network = network.to(engine.accelerator.device, memory_format=torch.channels_last)
     weights = checkpoint.weights_hash(network.state_dict())
-    if note := task.labeller.announce(place.splits.pool):
+    if note := task.labeller.announce(pool):
         say(note)
     with exclusively(engine, teacher, "labelling", say):
         file, report, seconds = label_pool(
@@ -51,7 +55,7 @@ def labels_of(place: Workplace, recipe: Recipe, teacher: Cell) -> tuple[Path, Ne
             recipe,
             network,
             weights,
-            place.splits.pool,
+            pool,
             place.splits.train,
             teacher.folder,
             f"{teacher.arm}: label the pool",
@@ -92,10 +96,11 @@ def make_feed(place: Workplace, task: Task, cell: Cell, feed: Feed, made: Made) 
         case Human() | Unlabelled():
             data = splits.by_hash(feed.data)
         case Pseudo(teacher):
-            file, need, report, seconds = labels_of(place, cell.recipe, teacher)
+            pool = splits.by_hash(feed.data)
+            file, need, report, seconds = labels_of(place, cell.recipe, teacher, pool)
             made.needs["teacher"], made.label_seconds = need, made.label_seconds + seconds
             made.pseudo_labels = report | {"hash": file_hash(file)}
-            data = task.labeller.read(file, splits.pool)
+            data = task.labeller.read(file, pool)
         case Acquired():
             data, made.needs["query"] = bought(place, feed.labels, cell.recipe.seed, feed.data)
     views = task.objectives[feed.objective].views

@@ -13,7 +13,7 @@ from selftrain.tasks.protocol import Task
 
 def task_of(task: Task, cell: Cell) -> Task:
     """The task for this cell's network: its padding is that network's mean pixel."""
-    return task.normalised(normalisation(cell.recipe.backbone, cell.normalised_as)[0])
+    return task.normalised(normalisation(cell.recipe.backbone, cell.normalised_as)[0], cell.recipe)
 
 
 def build(task: Task, cell: Cell) -> Network:
@@ -21,9 +21,15 @@ def build(task: Task, cell: Cell) -> Network:
 
     Pyramid and heads are those of the seed, whatever the start.
     """
+    task = task_of(task, cell)
     mean, std = normalisation(cell.recipe.backbone, cell.normalised_as)
     names = [task.objectives[feed.objective].head for feed in cell.feeds]
-    names += [task.scorer.head] if cell.scored_on else []
+    if cell.scored_on and task.scorer.head not in names:
+        raise UserError(
+            f"{cell.arm}: no feed trains the head {task.scorer.head!r} that its score needs; declare the "
+            "cell "
+            "with scored_on=(), or with a feed that trains it"
+        )
     torch.manual_seed(derive(cell.recipe.seed, "init"))
     trunk = task.trunk(mean, std)
     heads = {name: task.head(name, trunk) for name in dict.fromkeys(names)}

@@ -62,7 +62,7 @@ class Parts:
     @cached_property
     def indices(self) -> np.ndarray:
         """(P,) int64 image index of every stored prediction, in the order of the files."""
-        return np.concatenate([part["indices"] for part in self._loaded])
+        return np.concatenate([np.empty(0, np.int64), *(part["indices"] for part in self._loaded)])
 
     @property
     def seconds(self) -> float:
@@ -103,6 +103,8 @@ class Parts:
         """Raises UserError unless each of the images 0 to `images` - 1 is there once; after two commands at
         once it might not be.
         """
+        if not images:
+            raise UserError(f"{self.folder}: there is no photo to predict; give a set that is not empty")
         if not np.array_equal(np.sort(self.indices), np.arange(images)):
             raise UserError(
                 f"{self.folder}: its parts do not hold each of the {images} photos once ({len(self.indices)} "

@@ -154,7 +154,7 @@ def main(benchmark: Benchmark, recipe: Recipe) -> int:
         try:
             records.append(run_cell(place, cell, f"[{number}/{len(cells)}] {cell.arm}"))
             if recipe.until == "labels":
-                labels_of(place, recipe, cell)
+                labels_of(place, recipe, cell, splits.pool)
         except Stopped:
             accelerator.end_training()  # trackers write what they hold
             raise

@@ -53,7 +53,7 @@ def run_cell(place: Workplace, cell: Cell, title: str) -> Record:
         with exclusively(engine, cell, "training", place.say):
             if not engine.agree(file.exists()):
                 _train(place, cell, title)
-            elif _other_sets(cell, place.splits):
+            elif engine.agree(_other_sets(cell, place.splits)):
                 _score_again(place, cell, title)
     return record.read(file)
 
@@ -62,7 +62,8 @@ def _other_sets(cell: Cell, splits: Splits) -> bool:
     """Whether a recorded cell was scored on other sets than it should be."""
     done = record.read(cell.folder / "record.json")
     hashes = {name: scored.hash for name, scored in done.scores.items()}
-    hashes |= {cell.scored_on[0]: done.hashes.test} if cell.scored_on else {}
+    if cell.scored_on and done.split == splits.title(cell.scored_on[0]):
+        hashes[cell.scored_on[0]] = done.hashes.test
     return any(hashes.get(name) != splits.named(name).hash for name in cell.scored_on)
 
 
@@ -104,7 +105,7 @@ def _curve_point(place: Workplace, task: Task, cell: Cell, title: str, network: 
 def _scores(place: Workplace, task: Task, cell: Cell, network: nn.Module, title: str) -> dict[str, Scored]:
     """The final network's metrics on each set, by name."""
     found = {}
-    weights = checkpoint.weights_hash(network.state_dict())
+    weights = place.engine.shared(checkpoint.weights_hash(network.state_dict()))
     for name in cell.scored_on:
         data = place.splits.named(name)
         shown = f"{title}: {place.splits.title(name)} split"
@@ -133,7 +134,8 @@ def _score_again(place: Workplace, cell: Cell, title: str) -> None:
             split=place.splits.title(main),
             scores=_without(scores, main),
             metrics=scores[main].metrics,
-            hashes=msgspec.structs.replace(before.hashes, test=scores[main].hash),
+            metric=task.scorer.metrics[0].name,
+            hashes=msgspec.structs.replace(before.hashes, data=place.splits.hash, test=scores[main].hash),
         )
         record.write(file, changed)
     place.engine.accelerator.wait_for_everyone()
@@ -179,7 +181,7 @@ def _record(
         protocol=recipe.protocol_name,
         needs=made.needs,
         pseudo_labels=made.pseudo_labels,
-        hashes=_hashes(cell, splits, final, digest(sources)),
+        hashes=_hashes(cell, splits, final, scores, digest(sources)),
         modules=list(place.modules),
         sources=sources,
         sources_changed=provenance.changed(sources, provenance.sources(place.modules)),
@@ -187,13 +189,13 @@ def _record(
     )
 
 
-def _hashes(cell: Cell, splits: Splits, final: nn.Module, source: str) -> Hashes:
+def _hashes(cell: Cell, splits: Splits, final: nn.Module, scores: dict[str, Scored], source: str) -> Hashes:
     pooled = next((feed.data for feed in cell.feeds if not isinstance(feed.labels, Human)), None)
     return Hashes(
         data=splits.hash,
         train=splits.train.hash,
         val=splits.val.hash,
-        test=splits.test.hash,
+        test=scores[cell.scored_on[0]].hash if cell.scored_on else splits.test.hash,
         pool=pooled,
         weights=cell.root_weights,
         final=checkpoint.weights_hash(final.state_dict()),

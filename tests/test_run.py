@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from selftrain import record
-from selftrain.cells import Acquired, Cell, Feed, Final, Human, Random
+from selftrain.cells import Acquired, Cell, Feed, Final, Human, Pseudo, Random, Unlabelled
 from selftrain.engine import Engine
 from selftrain.run import run_cell
 from selftrain.splits import Splits
@@ -82,3 +82,55 @@ def test_weights_of_another_network_are_refused_with_what_is_missing(place, tmp_
     file.unlink()
     with pytest.raises(UserError, match="record is there but its final.pt is not"):
         run_cell(place, student, "student")
+
+
+def test_what_decides_how_feeds_are_mixed_is_part_of_the_key(tmp_path):
+    dark = Feed("dark", TRAIN.hash, Human(), "dark", 4)
+    one = cell(tmp_path, dark)
+    for field in ("alpha", "loss_momentum"):
+        assert replace(one, recipe=replace(one.recipe, **{field: 0.25})).key != one.key
+        alone = cell(tmp_path)
+        assert replace(alone, recipe=replace(alone.recipe, **{field: 0.25})).key == alone.key
+
+
+def test_another_reported_set_is_scored_and_an_unscored_cell_is_another_cell(place, tmp_path):
+    night = Greys([1, 2, 3])
+    place = replace(place, splits=replace(place.splits, others={"night": night}))
+    by_night = run_cell(place, cell(tmp_path, scored_on=("night",)), "night")
+    assert by_night.split == "night" and by_night.hashes.test == night.hash
+    by_day = run_cell(place, cell(tmp_path), "day")
+    assert by_day.split == "test" and by_day.metrics != by_night.metrics and by_day.hashes.test == TEST.hash
+    assert cell(tmp_path, scored_on=()).key != cell(tmp_path).key
+
+
+def test_a_score_that_no_feed_trains_for_is_refused(place, tmp_path):
+    few = recipe(steps=3, warmup_steps=1, eval_every=3, out=str(tmp_path))
+    views = Feed("views", POOL.hash, Unlabelled(), "agreement", 4)
+    with pytest.raises(UserError, match="no feed trains the head 'brightness' that its score needs"):
+        run_cell(place, Cell(few, Random(), (views,), VAL.hash), "views")
+
+
+def test_pseudo_labels_are_of_the_pool_that_the_feed_declares(place, tmp_path):
+    teacher, other = cell(tmp_path), Greys([7, 9, 11, 200])
+    place = replace(place, splits=replace(place.splits, others={"other": other}))
+    run_cell(place, teacher, "teacher")
+    finals = {
+        run_cell(
+            place, cell(tmp_path, Feed("pseudo", pool.hash, Pseudo(teacher), "brightness", 4)), "s"
+        ).hashes.final
+        for pool in (POOL, other)
+    }
+    assert len(finals) == 2
+
+
+def test_a_cell_has_one_teacher(tmp_path):
+    teachers = [cell(tmp_path), cell(tmp_path, freeze="trunk")]
+    feeds = [Feed(f"p{n}", POOL.hash, Pseudo(each), "brightness", 4) for n, each in enumerate(teachers)]
+    with pytest.raises(ValueError, match="one cell a role, not teacher, teacher"):
+        cell(tmp_path, *feeds)
+
+
+def test_an_empty_test_set_is_refused_by_name(place, tmp_path):
+    place = replace(place, splits=replace(place.splits, test=Greys([])))
+    with pytest.raises(UserError, match="there is no photo to predict"):
+        run_cell(place, cell(tmp_path), "empty")

@@ -192,7 +192,7 @@ class Toy:
         self.scorer, self.labeller = BrightnessScorer(), BrightnessLabeller()
         self.strategies = {"darkest": darkest}
 
-    def normalised(self, mean):
+    def normalised(self, mean, recipe=None):
         return self
 
     def trunk(self, mean, std):

@@ -31,12 +31,13 @@ class BaseTask:
         """`class_names`: in the order of their indices; `fill`: RGB of the padding, see `normalised`."""
         self.recipe, self.class_names, self.fill = recipe, class_names, fill
 
-    def normalised(self, mean: tuple[float, ...]) -> Self:
+    def normalised(self, mean: tuple[float, ...], recipe: Recipe | None = None) -> Self:
         """The task for networks whose inputs are normalised by `mean`, which is of RGB pixels in 0..1.
 
         Images are padded with this mean, so that the padding is zero in the network.
         """
-        return type(self)(self.recipe, self.class_names, tuple(round(m * 255) for m in mean))
+        fill = tuple(round(m * 255) for m in mean)
+        return type(self)(recipe or self.recipe, self.class_names, fill)
 
     def trunk(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TimmTrunk:
         """A timm trunk with fresh weights that gives the maps on which the pyramid is built.

@@ -161,5 +161,5 @@ class Task(Protocol):
         `head(maps, (H, W))`, maps of `trunk` for images of H x W pixels -> what losses and predictions need.
         """
 
-    def normalised(self, mean: tuple[float, ...]) -> "Task":
+    def normalised(self, mean: tuple[float, ...], recipe: Any = None) -> "Task":
         """The task for networks with that normalisation: what a picture is padded with becomes zero."""
