@@ -10,6 +10,12 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parent.parent
 ALONE = ("recipes", "coco", "pascal")  # how the scripts name each other
 
+SHORTENED_DEMO = (
+    "--steps 12 --warmup-steps 2 --batch-size 4 --eval-every 4 --shapes.train 20 --shapes.val 10 "
+    "--shapes.test 10 --shapes.unlabeled 24"
+).split()
+"""options that make a demo of either task a matter of seconds"""
+
 
 def load(name: str) -> ModuleType:
     """`coco`, `study` or `recipes.detection`: what `python benchmarks/coco.py` runs, as a module."""

@@ -17,28 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.programs import SHORTENED_DEMO
+
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden.json"
-SHORT = [
-    "--steps",
-    "12",
-    "--warmup-steps",
-    "2",
-    "--batch-size",
-    "4",
-    "--eval-every",
-    "4",
-    "--shapes.train",
-    "20",
-    "--shapes.val",
-    "10",
-    "--shapes.test",
-    "10",
-    "--shapes.unlabeled",
-    "24",
-    "--eval-batch",
-    "5",
-]
+SHORT = [*SHORTENED_DEMO, "--eval-batch", "5"]
 # as much of the loop and of the labels as two short runs of each task can pass through
 RUNS = {
     "coco-demo": ["coco", "demo", *SHORT, "--score-threshold", "0.001"],

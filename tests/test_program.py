@@ -11,7 +11,7 @@ import pytest
 from selftrain.data.shapes.generate import Shapes, generate
 from selftrain.record import read_many
 from selftrain.report.run_table import grid
-from tests.programs import path
+from tests.programs import SHORTENED_DEMO, path
 
 
 def run(name: str, *arguments: str, cwd: Path, launcher: bool = False) -> subprocess.CompletedProcess:
@@ -56,25 +56,7 @@ def test_a_missing_layout_shows_the_expected_tree(name, words, tmp_path):
     ],
 )
 def test_the_shortened_demo_runs_through_accelerate_and_again_at_once(name, starts, own, stages, tmp_path):
-    short = [
-        "--steps",
-        "12",
-        "--warmup-steps",
-        "2",
-        "--batch-size",
-        "4",
-        "--eval-every",
-        "4",
-        "--shapes.train",
-        "20",
-        "--shapes.val",
-        "10",
-        "--shapes.test",
-        "10",
-        "--shapes.unlabeled",
-        "24",
-        *own,
-    ]
+    short = [*SHORTENED_DEMO, *own]
     first = run(name, *short, cwd=tmp_path, launcher=True)
     assert first.returncode == 0, first.stderr[-3000:]
     folder = next((tmp_path / "runs").glob("*demo-*"))
