@@ -27,6 +27,7 @@ from selftrain.system.files import write_atomic
 ROWS: dict[str, Row] = {
     "step-640": detection.step_640,
     "step-demo": detection.step_demo,
+    "step-frozen": detection.step_frozen,
     "input-S1": partial(photos.input_pipeline, policy="S1"),
     "input-S4": partial(photos.input_pipeline, policy="S4"),
     "loader": demo.training_with_loader,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from selftrain.recipe import Recipe, digest, identity, neutral_fields
+from selftrain.recipe import Recipe, digest, first_arms, identity, neutral_fields
 from selftrain.record import Arm
 from selftrain.splits import Splits
 from selftrain.starts.start import identify
@@ -153,7 +153,6 @@ def without_neutral(settings: dict[str, Any], recipe: type[Recipe]) -> dict[str,
 
 # ---- cells ----------------------------------------------------------------------------------------------
 
-Freeze = Literal["none", "trunk"]
 OF_THE_MIX = ("alpha", "loss_momentum")
 """fields of a recipe that decide how several feeds' losses become one"""
 
@@ -167,8 +166,8 @@ class Cell:
     feeds: tuple[Feed, ...]
     val: str
     """hash of the split that the learning curve is measured on; it is part of the run"""
-    freeze: Freeze = "none"
-    """which part of the network keeps its first weights"""
+    freeze: str = "none"
+    """what of the trunk keeps its first weights: none, stages:N or backbone (see `models/freeze.py`)"""
     scored_on: tuple[str, ...] = ("test",)
     """names of the sets that the final network is scored on, the reported one first, or none; no part of the
     key: scoring an old cell on a later set trains nothing again
@@ -219,7 +218,12 @@ class Cell:
     @property
     def arm(self) -> Arm:
         """The row of a table that this cell belongs to."""
-        return Arm(self._start(), tuple(self._methods()))
+        return Arm(self._start(), tuple(self._methods()), self._arm_freeze)
+
+    @property
+    def _arm_freeze(self) -> str:
+        """As its start, what is frozen names the whole arm: it is the first teacher's."""
+        return self.freeze if self.teacher is None else self.teacher._arm_freeze
 
     def _start(self) -> str:
         if self.teacher is not None:
@@ -231,8 +235,6 @@ class Cell:
         return f"ssl:{before.feeds[0].objective}" if alone else f"after {before.arm}"
 
     def _methods(self) -> Iterator[str]:
-        if self.freeze != "none":
-            yield "frozen"
         for number, feed in enumerate(self.feeds):
             match feed.labels:
                 case Acquired(_, strategy, count):
@@ -269,7 +271,8 @@ class Cell:
         r, arm = self.recipe, self.arm
         start = "checkpoint" if arm.start.startswith("checkpoint:") else arm.start.replace("+", "p")
         others = [method for method in arm.methods if method != "self-training"]
-        words = [r.task, start, *others, *([f"student{arm.rounds}"] if arm.rounds else [])]
+        kept = {"none": [], "backbone": ["frozen"]}.get(arm.freeze, [arm.freeze, "frozen"])
+        words = [r.task, start, *kept, *others, *([f"student{arm.rounds}"] if arm.rounds else [])]
         name = "-".join([*words, r.policy, f"f{r.fraction:g}", f"s{r.seed}", self.key])
         return Path(r.out) / "cells" / "".join(c if c.isalnum() or c in "-._+" else "-" for c in name)
 
@@ -312,21 +315,22 @@ def first_weights(recipe: Recipe, start: str) -> Weights:
 
 
 def plan(recipe: Recipe, splits: Splits, objective: str) -> list[Cell]:
-    """All cells of a recipe in the order they run: a supervised one of every start, then its students, round
-    by round.
+    """All cells of a recipe in the order they run: a supervised one of every start, and of every depth of
+    freezing, then its students, round by round.
 
-    The supervised cell of a start is the teacher of its self-trained sibling: nothing is trained twice.
+    The supervised cell of an arm is the teacher of its self-trained sibling: nothing is trained twice.
     `objective` is the task's supervised objective.
     """
     planned = []
     human = Feed("human", splits.train.hash, Human(), objective, recipe.batch_size)
-    for start in recipe.starts:
+    for start, freeze in first_arms(recipe):
         weights = first_weights(recipe, start)
-        cell = Cell(recipe, weights, (human,), splits.val.hash)
+        cell = Cell(recipe, weights, (human,), splits.val.hash, freeze)
         planned.append(cell)
         for _ in range(recipe.rounds if recipe.self_training else 0):
             first = {"own": weights, "random": Random(), "teacher": Final(cell)}[recipe.student_start]
             pseudo = Feed("pseudo", splits.pool.hash, Pseudo(cell), objective, pseudo_batch(recipe))
-            cell = Cell(recipe, first, (human, pseudo), splits.val.hash)
+            kept = "none" if isinstance(first, Random) else freeze
+            cell = Cell(recipe, first, (human, pseudo), splits.val.hash, kept)
             planned.append(cell)
     return planned

@@ -33,7 +33,7 @@ def build(task: Task, cell: Cell) -> Network:
     torch.manual_seed(derive(cell.recipe.seed, "init"))
     trunk = task.trunk(mean, std)
     heads = {name: task.head(name, trunk) for name in dict.fromkeys(names)}
-    return Network(trunk, heads, frozen=cell.freeze == "trunk")
+    return Network(trunk, heads, cell.freeze)
 
 
 def first_network(task: Task, cell: Cell) -> tuple[Network, str]:

@@ -9,6 +9,7 @@ options of the fields.
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +17,7 @@ from selftrain.data.shapes.draw import Shapes
 from selftrain.fields import Group, always, identity_fields, neutral_fields, never, student
 from selftrain.system.errors import UserError
 
-__all__ = ["Policy", "Recipe", "digest", "identity", "neutral_fields", "refuse"]
+__all__ = ["Policy", "Recipe", "digest", "first_arms", "identity", "neutral_fields", "refuse"]
 
 Policy = Literal["S1", "S2", "S3", "S4"]
 
@@ -60,6 +61,10 @@ class Start(Group, title="start"):
 
     starts: tuple[str, ...] = never(("random", "imagenet"))
     """starting points: random, imagenet, imagenet++ (Noisy Student weights), checkpoint:FILE"""
+    freeze: tuple[str, ...] = never(("none",))
+    """what of pre-trained weights stays as it is, an arm each: none; stages:N, the stem and the first N
+    stages of the backbone; backbone, all of it (of a classifier: the linear probe).  Batch norm stays too;
+    random weights always move"""
     weights: str | None = never(None)
     """file with the ImageNet weights of the backbone (.pth or .safetensors); default: an installed package or
     timm's hub"""
@@ -246,12 +251,25 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
                 f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, "
                 "checkpoint:FILE",
             )
+        self._check_freeze()
         refuse(
             self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
             "--weights is one file, but --starts names both imagenet and imagenet++: "
             "the two arms would be one; name one of them",
         )
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
+
+    def _check_freeze(self) -> None:
+        for word in self.freeze:
+            known = re.fullmatch(r"none|backbone|stages:[1-9]\d*", word)
+            refuse(not known, f"--freeze {word} is unknown; give none, backbone, or stages:N with N from 1")
+        refuse(not self.freeze, "--freeze names nothing; give one or more of none, stages:N, backbone")
+        refuse(len(set(self.freeze)) < len(self.freeze), f"--freeze names one twice: {' '.join(self.freeze)}")
+        refuse(
+            "none" not in self.freeze and set(self.starts) == {"random"},
+            f"--freeze {' '.join(self.freeze)} freezes pre-trained weights, but --starts names random ones "
+            "alone",
+        )
 
     def _check_pool(self) -> None:
         refuse(
@@ -302,6 +320,18 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
             refuse(
                 getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1"
             )
+
+
+def first_arms(recipe: Recipe) -> list[tuple[str, str]]:
+    """(start, freeze) of the supervised arms of a recipe, in the order they run.
+
+    Random weights are always trained whole: a frozen part of them would learn nothing.
+    """
+    return [
+        (start, freeze)
+        for start in recipe.starts
+        for freeze in (recipe.freeze if start != "random" else ("none",))
+    ]
 
 
 def identity(recipe: Recipe, *, student: bool) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Arm:
     """random, imagenet, imagenet++ or checkpoint:FILE"""
     methods: tuple[str, ...] = ()
     """such as ("self-training",); one entry for each round"""
+    freeze: str = "none"
+    """what keeps its first weights: none, stages:N (the stem and the first N stages), or backbone"""
 
     @property
     def rounds(self) -> int:
@@ -37,17 +39,27 @@ class Arm:
     @property
     def order(self) -> tuple:
         """Sorts the arms of tables and figures: supervised before self-trained, random first."""
-        return self.rounds, self.start != "random", self.start, self.methods
+        frozen = (self.freeze != "none", self.freeze == "backbone", len(self.freeze), self.freeze)
+        return self.rounds, self.start != "random", self.start, self.methods, frozen
 
     @property
     def supervised(self) -> "Arm":
         """The same without self-training: the arm of the first teacher; a supervised arm's is itself."""
-        return Arm(self.start, tuple(method for method in self.methods if method != "self-training"))
+        methods = tuple(method for method in self.methods if method != "self-training")
+        return Arm(self.start, methods, self.freeze)
+
+    @property
+    def unfrozen(self) -> "Arm":
+        """The same with everything trained; an arm that freezes nothing is its own."""
+        return Arm(self.start, self.methods)
 
     @property
     def words(self) -> list[str]:
-        """The start, then each method with the number of its rounds: `["random", "self-training x2"]`."""
-        words = [self.start]
+        """The start and what of it is frozen, then each method with the number of its rounds:
+        `["random", "self-training x2"]`, `["imagenet, frozen"]`, `["imagenet, stages:2 frozen"]`.
+        """
+        kept = {"none": "", "backbone": ", frozen"}.get(self.freeze, f", {self.freeze} frozen")
+        words = [self.start + kept]
         for method in dict.fromkeys(self.methods):
             times = self.methods.count(method)
             words.append(method if times == 1 else f"{method} x{times}")

@@ -33,8 +33,8 @@ def preflight(task: Task, cells: list[Cell], processes: int) -> None:
     Raises UserError for weights that do not fit, for no network, and for uneven batches.
     """
     todo = [cell for cell in cells if not cell.finished]
-    starts = {cell.weights: cell for cell in reversed(todo) if not isinstance(cell.weights, Final)}
-    for cell in starts.values():
+    first = [cell for cell in reversed(todo) if not isinstance(cell.weights, Final)]
+    for cell in {(cell.weights, cell.freeze): cell for cell in first}.values():
         first_network(task, cell)
     for cell in todo:
         for feed in cell.feeds:

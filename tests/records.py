@@ -4,6 +4,7 @@ The scores are those that a test asks for, the rest is plausible.
 """
 
 import zlib
+from dataclasses import replace as replace_arm
 from typing import Any
 
 from msgspec.structs import replace
@@ -37,7 +38,7 @@ def made_up(
 
     A student's teacher is the record of the round before, made up alike.
     """
-    teacher = Arm(arm.start, arm.methods[1:])
+    teacher = replace_arm(arm, methods=arm.methods[1:])
     place = (policy, fraction, seed, labels, protocol)
     needs = {"teacher": Need(_key(teacher, *place, fields), "t")} if arm.rounds else {}
     settings = {"policy": policy, "fraction": fraction, "seed": seed, "steps": steps, "lr": 0.004, **fields}

@@ -78,7 +78,7 @@ def rows() -> dict[str, Cell]:
     return {
         "random": old,
         "a file": teacher,
-        "frozen": cell(Final(pretraining, "trunk"), human(), freeze="trunk"),
+        "frozen": cell(Final(pretraining, "trunk"), human(), freeze="backbone"),
         "self-training": student,
         "its second round": cell(
             Final(student), human(), Feed("pseudo", POOL.hash, Pseudo(student), "brightness", 4)

@@ -23,6 +23,8 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
         (["--fraction", "10"], "10 % is 0.1"),
         (["--starts", "imagnet"], "random, imagenet, imagenet++, checkpoint:FILE"),
         (["--starts", "random", "random"], "twice"),
+        (["--freeze", "trunk"], "--freeze trunk is unknown; give none, backbone, or stages:N"),
+        (["--freeze", "backbone", "--starts", "random"], "--freeze backbone freezes pre-trained weights"),
         (["--unlabeled", "rest"], "--fraction 1 leaves no unlabelled image"),
         (["mini", "--data", "x"], "--unlabeled DIR"),
         (["--pseudo-threshold", "0.3", "--pseudo-ignore", "0.4"], "--pseudo-ignore 0.4 must lie between"),
@@ -157,8 +159,8 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
 
 
 NEVER = set(
-    "name data unlabeled shapes image_ids starts self_training rounds weights out workers threads save_every "
-    "track until stale".split()
+    "name data unlabeled shapes image_ids starts freeze self_training rounds weights out workers threads "
+    "save_every track until stale".split()
 )
 STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 

@@ -15,7 +15,7 @@ from tests.programs import ROOT
 ARMS = {
     "random": ["random"],
     "a file": ["checkpoint:given.pt"],
-    "frozen": ["random + agreement", "ssl:agreement + frozen"],
+    "frozen": ["random + agreement", "ssl:agreement, frozen"],
     "self-training": ["checkpoint:given.pt", "checkpoint:given.pt + self-training"],
     "its second round": [
         "checkpoint:given.pt",

@@ -51,7 +51,7 @@ def test_a_later_test_set_is_scored_without_training_again(place, tmp_path, monk
 def test_the_reported_set_is_no_part_of_the_key_and_the_curves_set_is(tmp_path):
     one = cell(tmp_path)
     assert replace(one, scored_on=("test", "night")).key == one.key
-    assert replace(one, val="other").key != one.key and replace(one, freeze="trunk").key != one.key
+    assert replace(one, val="other").key != one.key and replace(one, freeze="backbone").key != one.key
 
 
 def test_a_field_at_its_neutral_value_is_no_part_of_the_key(tmp_path):
@@ -124,7 +124,7 @@ def test_pseudo_labels_are_of_the_pool_that_the_feed_declares(place, tmp_path):
 
 
 def test_a_cell_has_one_teacher(tmp_path):
-    teachers = [cell(tmp_path), cell(tmp_path, freeze="trunk")]
+    teachers = [cell(tmp_path), cell(tmp_path, freeze="backbone")]
     feeds = [Feed(f"p{n}", POOL.hash, Pseudo(each), "brightness", 4) for n, each in enumerate(teachers)]
     with pytest.raises(ValueError, match="one cell a role, not teacher, teacher"):
         cell(tmp_path, *feeds)

@@ -189,7 +189,7 @@ def test_averaged_weights_include_batch_norm_and_live_in_the_checkpoint(engine, 
 
 def test_a_frozen_trunk_keeps_weights_and_statistics_and_costs_no_gradient(engine, tmp_path):
     torch.manual_seed(0)
-    frozen = Network(network().trunk, {"brightness": ToyHead()}, frozen=True)
+    frozen = Network(network().trunk, {"brightness": ToyHead()}, "backbone")
     before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}
     t = trainer(engine, tmp_path, recipe(ema=0.0), MANY, net=frozen)
     run(t, engine)

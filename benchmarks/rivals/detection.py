@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,6 +20,8 @@ from selftrain.models.network import Network
 from selftrain.models.retinanet import ANCHORS_PER_CELL
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.detection.task import Detection
+from selftrain.tasks.protocol import Batch
+from selftrain.train import Learner
 
 RIVAL = "torchvision's `RetinaNet` with the same backbone, FPN, heads and images"
 
@@ -37,6 +40,36 @@ def step_demo(options: Options) -> list[Line]:
     classes = CLASSES[: recipe.shapes.classes]
     number = 2 if options.quick else 20
     return _training_step(options, recipe, classes, objects=3, target=1.3, number=number)
+
+
+def step_frozen(options: Options) -> list[Line]:
+    """The demo's step with a frozen backbone, and with two frozen stages, against its step of everything."""
+    recipe = replace(demo(), lr=1e-4)  # a small rate: random pixels must not blow up in many steps
+    classes = CLASSES[: recipe.shapes.classes]
+    task = Detection(recipe, classes)
+    samples = noise_samples(recipe.batch_size, recipe.image_size, 3, len(classes))
+    batch = task.objectives["boxes"].collate([(sample,) for sample in samples])
+    number = 2 if options.quick else 20
+
+    def _steps(freeze: str) -> Callable[[], None]:
+        learner = fresh_learner(task, recipe, freeze).to(memory_format=torch.channels_last)
+        return steps(learner, lambda: _loss(learner, batch), recipe, number)
+
+    with threads(options.threads):
+        frozen, partly, whole = alternate(
+            *map(_steps, ("backbone", "stages:2", "none")), repeats=options.repeats, units=number
+        )
+    work = f"training step, {recipe.backbone}, {recipe.batch_size} x {recipe.image_size} px"
+    against = "the same step, nothing frozen"
+    return [
+        Line(f"{work}, frozen backbone", against, "ms/step", 2.0, frozen, whole),
+        Line(f"{work}, two frozen stages", against, "ms/step", None, partly, whole),
+    ]
+
+
+def _loss(learner: Learner, batch: Batch) -> Tensor:
+    loss = learner({"boxes": batch})["boxes"]
+    return loss.sum.sum() / (loss.count.sum() + 1)
 
 
 def _training_step(
@@ -70,13 +103,9 @@ def _training_step(
         for sample in samples
     ]
 
-    def _our_loss() -> Tensor:
-        loss = learner({"boxes": batch})["boxes"]
-        return loss.sum.sum() / (loss.count.sum() + 1)
-
     with threads(options.threads):
         ours, theirs, theirs_last = alternate(
-            steps(learner, _our_loss, recipe, number),
+            steps(learner, lambda: _loss(learner, batch), recipe, number),
             steps(twin, lambda: sum(twin(images, targets).values()), recipe, number),
             steps(twin_last, lambda: sum(twin_last(images, targets).values()), recipe, number),
             repeats=options.repeats,

@@ -14,11 +14,13 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of pixels in 0..1"""
 
 
-def fresh_learner(task: Task, recipe: Recipe) -> Learner:
-    """The task's network with fresh weights and its supervised objective, in training mode."""
+def fresh_learner(task: Task, recipe: Recipe, freeze: str = "none") -> Learner:
+    """The task's network with fresh weights, `freeze` of it frozen, and its supervised objective, in training
+    mode.
+    """
     name, objective = next(iter(task.objectives.items()))
     trunk = task.trunk(*IMAGENET)
-    network = Network(trunk, {objective.head: task.head(objective.head, trunk)})
+    network = Network(trunk, {objective.head: task.head(objective.head, trunk)}, freeze)
     mix = NormalisedMix(1, recipe.alpha, recipe.loss_momentum)
     return Learner(network, {name: objective}, mix).train()
 

@@ -3,10 +3,10 @@
 Shapes: B images; a map of level l is (B, C_l, H_l, W_l).
 """
 
-import torch
 from torch import Tensor, nn
 
 from selftrain.models.backbone import Backbone
+from selftrain.models.freeze import NONE, freeze_trunk
 from selftrain.models.normalise import Normalised
 
 
@@ -27,27 +27,25 @@ class TimmTrunk(Normalised):
 class Network(nn.Module):
     """A trunk and its heads, by name."""
 
-    def __init__(self, trunk: nn.Module, heads: dict[str, nn.Module], frozen: bool = False):
-        """`frozen`: the trunk keeps its weights and its batch norm's statistics; no gradient is computed
-        below its maps.
+    def __init__(self, trunk: nn.Module, heads: dict[str, nn.Module], freeze: str = NONE):
+        """`freeze`: which part of the trunk keeps its weights and its batch norm's statistics; no gradient is
+        computed, and no activation kept, below the cut (see `freeze.py`).
+
+        Raises UserError where the trunk has no such part.
         """
         super().__init__()
-        self.trunk, self.heads, self.frozen = trunk, nn.ModuleDict(heads), frozen
-        if frozen:
-            trunk.requires_grad_(False)
+        self.trunk, self.heads = trunk, nn.ModuleDict(heads)
+        self._frozen = (*freeze_trunk(trunk, freeze),)  # a tuple: its modules are registered in the trunk
 
     def train(self, mode: bool = True) -> "Network":
-        """As every module's, but a frozen trunk stays in evaluation mode."""
+        """As every module's, but what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self.frozen:
-            self.trunk.train(False)
+        for module in self._frozen:
+            module.train(False)
         return self
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The trunk's maps of (B, 3, H, W) images, finest first."""
-        if self.frozen:
-            with torch.no_grad():
-                return self.trunk(images)
         return self.trunk(images)
 
     def branch(self, head: str) -> "Branch":

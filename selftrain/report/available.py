@@ -1,10 +1,18 @@
 """Which figures a study's records allow; drawing is not imported here."""
 
-from selftrain.record import RANDOM
+from selftrain.record import RANDOM, Arm
 from selftrain.report.examples import teachers
 from selftrain.report.matrix import Matrix
 
-NAMES = ("policies", "fractions", "curves", "cost", "labels", "quality", "gallery")
+NAMES = ("policies", "fractions", "curves", "cost", "labels", "freezing", "quality", "gallery")
+
+
+def freezing_depths(arms: list[Arm]) -> dict[Arm, list[Arm]]:
+    """Of each arm that also ran frozen, by its name trained whole: its arms from whole to frozen."""
+    found: dict[Arm, list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(arm.unfrozen, []).append(arm)
+    return {whole: depths for whole, depths in found.items() if len(depths) > 1}
 
 
 def figure_names(matrix: Matrix) -> list[str]:
@@ -22,6 +30,7 @@ def figure_names(matrix: Matrix) -> list[str]:
         and any(matrix.at(RANDOM, place) for place in by_policy),
         "fractions": compared and len(of_random) > 1,
         "labels": len(by_fraction) > 1,
+        "freezing": any(len(depths) > 2 for depths in freezing_depths(matrix.arms).values()),
         "quality": any("by_threshold" in (r.pseudo_labels or {}) for r in matrix.records),
         "gallery": bool(teachers(matrix)),
     }

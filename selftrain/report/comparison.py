@@ -62,14 +62,19 @@ def published_difference(matrix: Matrix, arm: Arm, base: Arm, setting: Setting) 
 
 
 def pairs(matrix: Matrix, setting: Setting | None = None) -> list[tuple[Arm, Arm]]:
-    """(arm, base) of every question: each start against random, each student against its own start.
+    """(arm, base) of every question.
 
-    setting: only the questions that are asked at this place.  A start is compared with random where both
-    stand, and not again beside each pool, or each weight, of their students."""
+    Each start is compared with random, each frozen arm with the same start trained whole, and each student
+    with its own start.
+
+    setting: only the questions that are asked at this place.  Supervised arms are compared where both stand,
+    and not again beside each pool, or each weight, of their students."""
+    asked = [start for start in matrix.starts if setting is None or matrix.stands(start, setting)]
     return [
-        (start, RANDOM)
-        for start in matrix.starts
-        if start != RANDOM and RANDOM in matrix.starts and (setting is None or matrix.stands(start, setting))
+        (start, base)
+        for base_of in (lambda start: RANDOM, lambda start: start.unfrozen)
+        for start in asked
+        if (base := base_of(start)) in matrix.starts and base != start
     ] + [
         (arm, start)
         for start in matrix.starts
@@ -82,4 +87,6 @@ def question(arm: Arm, base: Arm) -> str:
     """What a comparison asks about: `Pre-training`, `Self-training from random x2`."""
     if arm.rounds:
         return f"Self-training from {base}{f' x{arm.rounds}' if arm.rounds > 1 else ''}"
+    if base == arm.unfrozen != arm:
+        return f"Freezing {'the backbone' if arm.freeze == 'backbone' else arm.freeze} of {base}"
     return "Pre-training" if arm == Arm("imagenet") else f"Starting from {arm}"

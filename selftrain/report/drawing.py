@@ -14,6 +14,7 @@ import numpy as np
 matplotlib.use("Agg")  # no screen on a cluster's node
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.colors import to_hex, to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from selftrain.record import Arm, Record, Setting  # noqa: E402
@@ -26,6 +27,7 @@ COLOURS = {
     "imagenet++": ("#009E73", "^"),
 }  # other starts: the fourth
 OTHER = ("#CC79A7", "D")
+FROZEN = {"backbone": "v"}  # a frozen arm has its start's colour in a lighter shade; in part: P
 PAPER = dict(color="0.45", linestyle=(0, (4, 3)), linewidth=1.2, markersize=4)
 # nothing of the day or the machine, so that equal records give equal bytes
 SAVED = {"png": {"Software": None}, "svg": {"Date": None}}
@@ -47,6 +49,9 @@ plt.rcParams |= {
 def look(arm: Arm) -> dict[str, Any]:
     """Colour, marker and line of an arm, the same in every figure, as options of `Axes.plot`."""
     colour, marker = COLOURS.get(arm.start, OTHER)
+    if arm.freeze != "none":
+        lighter = 0.55 * np.array(to_rgb(colour)) + 0.45
+        colour, marker = to_hex(lighter), FROZEN.get(arm.freeze, "P")
     return dict(
         color=colour,
         marker=marker,
@@ -90,8 +95,9 @@ def panels(
     y: str,
     ylim: tuple = (0, None),
     xlim: tuple = (0, None),
+    legend: str = "mean over seeds, their range as a band",
 ) -> Figure:
-    """A panel for each place, one legend below all; x and y: the labels of the axes."""
+    """A panel for each place, one legend below all; x and y: the labels of the axes, legend: its title."""
     columns = min(4, len(places))
     rows = -(-len(places) // columns)
     size = (2.9 * columns + 0.4, 2.4 * rows + 0.9)
@@ -113,7 +119,7 @@ def panels(
         ncols=min(columns, len(handles)),
         frameon=False,
         fontsize=8,
-        title="mean over seeds, their range as a band",
+        title=legend,
         title_fontsize=8,
     )
     return figure

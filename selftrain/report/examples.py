@@ -33,7 +33,7 @@ def teachers(matrix: Matrix) -> list[tuple[str, Record]]:
                 records = [r for r in matrix.at(arm, place).values() if r in shown]
                 if records:
                     first = min(records, key=lambda r: r.seed)
-                    rows.append((f"{arm.start}\n{place_name(place)}", first))
+                    rows.append((f"{arm.supervised}\n{place_name(place)}", first))
     return rows[:ROWS]
 
 

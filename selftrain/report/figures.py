@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from selftrain.record import RANDOM, Arm, Record, Setting, arms
 from selftrain.report import drawing
-from selftrain.report.available import figure_names
+from selftrain.report.available import figure_names, freezing_depths
 from selftrain.report.drawing import draw_curve, draw_means, look, panels, side_by_side, variant_name
 from selftrain.report.flatness import dagger
 from selftrain.report.gallery import draw_gallery
@@ -188,6 +188,30 @@ def labels(matrix: Matrix) -> Figure:
     return figure
 
 
+def freezing(matrix: Matrix) -> Figure:
+    """Score against how much of the pre-trained weights stays as it was, a line for each start."""
+    lines = freezing_depths(matrix.arms)
+    frozen = sorted({arm for depths in lines.values() for arm in depths}, key=lambda arm: arm.order[-1])
+    words = list(dict.fromkeys(arm.freeze for arm in frozen))
+
+    def _draw(axes: Axes, place: Setting) -> None:
+        for whole, depths in lines.items():
+            by_word = {arm.freeze: matrix.score(arm, place) for arm in depths}
+            scores = [by_word.get(word) for word in words]
+            draw_means(axes, list(range(len(words))), scores, **look(whole))
+        random = matrix.score(RANDOM, place)
+        if random:
+            axes.axhline(random.mean, label="random, trained whole", **drawing.PAPER)
+        axes.set_xticks(range(len(words)), words)
+
+    def _ran(place: Setting) -> bool:
+        return any(matrix.at(arm, place) for arm in frozen if arm.freeze != "none")
+
+    places = [place for place in matrix.places if _ran(place)]
+    y = f"{matrix.metric} ({matrix.records[0].split} split)"
+    return panels(places, _draw, "what is frozen", y, xlim=(-0.3, len(words) - 0.7), legend="95 % interval")
+
+
 def quality(matrix: Matrix) -> Figure:
     """Precision and recall of the teachers' labels against the pool's hidden ones, by threshold.
 
@@ -228,6 +252,7 @@ FIGURES: dict[str, Callable[[Matrix], Figure]] = {
     "curves": curves,
     "cost": cost,
     "labels": labels,
+    "freezing": freezing,
     "quality": quality,
     "gallery": draw_gallery,
 }

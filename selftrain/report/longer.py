@@ -35,7 +35,7 @@ def find_longer(matrix: Matrix, others: list[Matrix]) -> None:
         if short is None or long.images <= short.images or _but_steps(long) != _but_steps(short):
             continue
         if any(long.images == images and matrix.own(long.arm, at) == place for at, images in costs):
-            arm = Longer(long.arm.start, long.arm.methods, times=long.images / short.images)
+            arm = Longer(long.arm.start, long.arm.methods, long.arm.freeze, times=long.images / short.images)
             matrix.longer.setdefault(arm, {}).setdefault(place, {})[long.seed] = long
 
 

@@ -4,6 +4,7 @@ Every cell is the mean over seeds, the half width of its 95 % interval and n; be
 prints, where it prints something for that place.  Where nothing ran the cell is empty.  † marks cells in
 which a curve had not flattened, or had too few points to tell."""
 
+from dataclasses import replace
 from typing import Any
 
 from selftrain.record import Arm, Setting
@@ -106,7 +107,7 @@ def _label_kinds(matrix: Matrix) -> Table:
 
     def _cell(row: tuple[Arm, Setting], labels: str, methods: tuple[str, ...]) -> tuple[Arm, Setting]:
         arm, place = row
-        return Arm(arm.start, (*arm.methods, *methods)), place.but(labels=labels)
+        return replace(arm, methods=(*arm.methods, *methods)), place.but(labels=labels)
 
     return tabulate(
         "table8",

@@ -15,7 +15,7 @@ from accelerate.commands.config.config_args import default_config_file, load_con
 from accelerate.commands.launch import launch_command_parser
 
 from selftrain.program import Benchmark
-from selftrain.recipe import Policy, Recipe, identity, refuse
+from selftrain.recipe import Policy, Recipe, first_arms, identity, refuse
 from selftrain.record import Setting
 from selftrain.study.places import shortest
 from selftrain.system.errors import UserError
@@ -25,6 +25,7 @@ OPTIONS_OF_A_STUDY = {
     "fraction": "--fractions",
     "seed": "--seeds",
     "starts": "--starts",
+    "freeze": "--freeze",
     "until": None,
     "image_ids": None,
     "no_self_training": "--supervised-only",
@@ -77,6 +78,9 @@ class Study:
     and 3); full: all with all"""
     starts: tuple[str, ...] = ()
     """starting points; default: the recipe's"""
+    freeze: tuple[str, ...] = ()
+    """what of pre-trained weights stays as it is, an arm each: none, stages:N, backbone; default: the
+    recipe's.  --vary freeze=none,stages:1,backbone says the same"""
     seeds: tuple[int, ...] = (0, 1, 2)
     """runs of every cell; differences are paired by them"""
     vary: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -103,9 +107,9 @@ class Study:
 
     def check(self) -> "Study":
         """Refuse contradictions; the message names the options."""
-        for option in ("policies", "fractions", "seeds", "starts"):
+        for option in ("policies", "fractions", "seeds", "starts", "freeze"):
             values = getattr(self, option)
-            refuse(not values and option != "starts", f"--{option} names nothing")
+            refuse(not values and option not in ("starts", "freeze"), f"--{option} names nothing")
             refuse(
                 len(set(values)) < len(values), f"--{option} names one twice: {' '.join(map(str, values))}"
             )
@@ -119,6 +123,7 @@ class Study:
             self.budget(policy)
         names = [name for name, _ in self.axes()]
         refuse(len(set(names)) < len(names), f"--vary names one field twice: {' '.join(self.vary)}")
+        refuse("freeze" in names and bool(self.freeze), "--freeze is varied by --vary; give one of the two")
         refuse("steps" in names and bool(self.steps), "--steps is varied by --vary; give one of the two")
         return self
 
@@ -142,6 +147,12 @@ class Study:
     def varied(self) -> tuple[str, ...]:
         """The fields of the recipe that --vary names."""
         return tuple(name for name, _ in self.axes())
+
+    def freezing_as_arms(self) -> "Study":
+        """The study with `--vary freeze=...` said by --freeze: what is frozen names an arm, not a place."""
+        depths = next((tuple(texts) for name, texts in self.axes() if name == "freeze"), self.freeze)
+        others = tuple(word for word in self.vary if word.partition("=")[0].strip("- ") != "freeze")
+        return replace(self, freeze=depths, vary=others)
 
     def matrix_settings(self) -> list[Setting]:
         """Policies and fractions of the matrix, in the order they run."""
@@ -181,7 +192,7 @@ def parse(args: list[str], about: str = "") -> tuple[Study, list[str]]:
         description=about,
         return_unknown_args=True,
     )
-    study.check()
+    study = study.check().freezing_as_arms()
     for word in rest:
         option = word.partition("=")[0].replace("_", "-")
         name = option.removeprefix("--").replace("-", "_")
@@ -299,7 +310,8 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
     Raises UserError for whatever the recipe refuses.
     """
     base = benchmark.read([study.recipe, *rest])
-    starts = study.starts or base.starts
+    base = replace(base, starts=study.starts or base.starts, freeze=study.freeze or base.freeze)
+    default_freeze = " ".join(benchmark.read([study.recipe]).freeze)
     combinations = varied_values(benchmark, study, rest, base)
     # this process settles what is stale; a cell refuses code that changed while the study ran
     rest = _without(rest, "--stale") + (["--stale", "keep"] if base.stale == "keep" else [])
@@ -325,10 +337,12 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
             *(word for each in values for word in each.words),
             *(["--no-self-training", "--rounds", "1"] if alone else []),
         ]
-        for start in starts:
-            of_start = replace(recipe, starts=(start,)).check()
-            found.append(Command(of_start, (*options, "--starts", start)))
-    replace(found[0].recipe, starts=starts).check()  # what is wrong with them together: a command has one
+        for start, freeze in first_arms(base):
+            of_start = replace(recipe, starts=(start,), freeze=(freeze,)).check()
+            frozen = ["--freeze", freeze] if freeze != default_freeze else []
+            found.append(Command(of_start, (*options, "--starts", start, *frozen)))
+    # what is wrong with them together: a command has one
+    replace(found[0].recipe, starts=base.starts, freeze=base.freeze).check()
     return found
 
 

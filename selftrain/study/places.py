@@ -53,7 +53,7 @@ def record_name(done: Record, varied: Sequence[str] = ()) -> str:
     """The file of a record in the study's folder of records: `random-S1-f1-backbone-resnet18-s0.json`."""
     arm, setting, seed = place(done, varied)
     words = [
-        file_name(str(arm).replace(" + ", "-")),
+        file_name(str(arm).replace(" + ", "-").replace(", ", "-")),
         *([] if setting["labels"] == "train" else [setting["labels"]]),
         setting["policy"],
         f"f{shortest(setting['fraction'])}",

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace as replace_arm
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from selftrain.report.examples import pool_split
 from selftrain.report.figures import FIGURES
 from selftrain.report.gallery import _with_mask
 from selftrain.report.matrix import Matrix
-from tests.records import ARMS, IMAGENET, RANDOM_STUDENT, made_up
+from tests.records import ARMS, IMAGENET, IMAGENET_STUDENT, RANDOM_STUDENT, made_up
 from tests.report.studies import study
 
 
@@ -51,6 +52,27 @@ def test_starts_have_colours_and_rounds_have_lines():
     assert [look(arm)["linestyle"] for arm in (RANDOM, RANDOM_STUDENT, twice)] == ["-", "--", "-."]
     assert len({look(arm)["color"] for arm in (RANDOM, RANDOM_STUDENT, twice)}) == 1
     assert look(Arm("checkpoint:x2"))["linestyle"] == "-"
+
+
+def test_freezing_is_an_axis_with_a_line_for_each_start():
+    depths = ("none", "stages:1", "stages:2", "backbone")
+    arms = [replace_arm(arm, freeze=freeze) for arm in (IMAGENET, IMAGENET_STUDENT) for freeze in depths]
+    scores = (30, 33, 32, 20, 35, 38, 37, 25)
+    records = [
+        made_up(arm, "S1", seed=seed, score=score + seed)
+        for arm, score in zip(arms, scores)
+        for seed in (0, 1)
+    ]
+    matrix = Matrix("x", [*records, *(made_up(RANDOM, "S1", seed=seed, score=10) for seed in (0, 1))])
+    assert "freezing" in figure_names(matrix)
+    axes = FIGURES["freezing"](matrix).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(depths)
+    lines = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in axes.containers}
+    assert lines == {
+        "imagenet": [30.5, 33.5, 32.5, 20.5],
+        "imagenet + self-training": [35.5, 38.5, 37.5, 25.5],
+    }
+    assert "freezing" not in figure_names(Matrix("x", [r for r in records if r.arm.freeze != "stages:1"][:4]))
 
 
 def test_the_curves_of_every_panel_are_in_sight():

@@ -101,9 +101,24 @@ def test_values_are_read_as_the_option_itself():
     assert {command.recipe.eval_scales for command in scales} == {(1.0,), (0.5, 1.0)}
 
 
+def test_freezing_is_an_axis_of_pretrained_starts_alone():
+    depths = ("none", "stages:1", "backbone")
+    found = commands_of([*ONE, "--starts", "random", "imagenet", "--vary", f"freeze={','.join(depths)}"])
+    arms = [(*command.recipe.starts, *command.recipe.freeze) for command in found]
+    assert arms == [("random", "none"), *(("imagenet", depth) for depth in depths)]
+    same = commands_of([*ONE, "--starts", "random", "imagenet", "--freeze", *depths])
+    assert [command.options for command in same] == [command.options for command in found]
+    for command in found:
+        again = BENCHMARKS["coco"].parse(["study", *command.options])
+        assert replace(again, precision="no") == command.recipe
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
+        (["freeze=all"], "--freeze all is unknown; give none, backbone, or stages:N with N from 1"),
+        (["freeze=stages:0"], "--freeze stages:0 is unknown"),
+        (["freeze=none,backbone", "--freeze", "none"], "--freeze is varied by --vary; give one of the two"),
         (["chanels=32"], "--vary chanels: the recipe has no such field; nearest: channels (there are"),
         (["out=a,b"], "--vary out: a study does not vary it; nearest:"),
         (["policy=S1,S2"], "--vary policy: a study has an option of its own for that; give --policies"),
