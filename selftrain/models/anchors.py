@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from selftrain.models.grid import cell_centres
+
 # height / width; the order is torchvision's, so that the weights of predictors can be exchanged
 RATIOS = (0.5, 1.0, 2.0)
 SCALES = (2**0, 2 ** (1 / 3), 2 ** (2 / 3))  # of the base size
@@ -24,20 +26,21 @@ def cell_anchors(size: float) -> Tensor:
 
 
 def grid_anchors(
-    shapes: list[tuple[int, int]], strides: list[int], scale: float = 4.0, offset: float = 0.5
+    shapes: list[tuple[int, int]], strides: list[int], size: tuple[int, int], scale: float = 4.0
 ) -> Tensor:
     """Return the anchors (A, 4) of all levels: level by level, row by row, 9 at each position.
 
-    shapes: (H_l, W_l) of each level.  strides: 2**level in pixels, exact.  scale: base size in strides.
-    offset: centre of the first cell in strides (official code: 0.5, torchvision: 0).
+    shapes: (H_l, W_l) of each level.  strides: 2**level in pixels, exact.  size: (H, W) of the image.
+    scale: base size in strides.
 
-    torchvision's AnchorGenerator is not used, because it takes the stride as image // grid (7 instead of 8
-    for 65 pixels over 9 cells) and rounds the boxes to whole pixels.
+    The grid of a level is centred on the image (see `models/grid.py`); at multiples of the stride that is the
+    official code's, whose first centre is half a stride from the edge.  torchvision's AnchorGenerator is not
+    used, because it takes the stride as image // grid (7 instead of 8 for 65 pixels over 9 cells) and rounds
+    the boxes to whole pixels.
     """
     levels = []
     for (height, width), stride in zip(shapes, strides, strict=True):
-        y = (torch.arange(height, dtype=torch.float32) + offset) * stride
-        x = (torch.arange(width, dtype=torch.float32) + offset) * stride
+        y, x = cell_centres(height, stride, size[0]), cell_centres(width, stride, size[1])
         yy, xx = torch.meshgrid(y, x, indexing="ij")
         centres = torch.stack([xx, yy, xx, yy], -1).reshape(-1, 1, 4)
         levels.append((centres + cell_anchors(scale * stride)).reshape(-1, 4))

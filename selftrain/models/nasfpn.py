@@ -73,7 +73,20 @@ def resample(x: Tensor, level: int, target: int, size: torch.Size) -> Tensor:
     # one
     if x.shape[2:] == (1, 1):
         return x.expand(-1, -1, *size)
-    return F.interpolate(x, size, mode="nearest") if level > target else x
+    return _enlarge(x, 2 ** (level - target), size) if level > target else x
+
+
+def _enlarge(x: Tensor, factor: int, size: torch.Size) -> Tensor:
+    """Turn (B, C, H, W) into (B, C, *size) by nearest upsampling, the cells kept where they lie in the image.
+
+    A map that was rounded up reaches as far beyond the finer one on both sides (see `models/grid.py`), so
+    both sides are cut alike; of one that was rounded down the last cells go on.
+    """
+    x = F.interpolate(x, scale_factor=factor, mode="nearest")
+    tops = [max(0, have - want) // 2 for have, want in zip(x.shape[2:], size)]
+    x = x[:, :, tops[0] : tops[0] + size[0], tops[1] : tops[1] + size[1]]
+    bottom, right = (want - have for have, want in zip(x.shape[2:], size))
+    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
 
 def attention(coarse: Tensor, fine: Tensor) -> Tensor:

@@ -99,7 +99,6 @@ class RetinaHead(nn.Module):
         channels: int,
         head_depth: int = 4,
         anchor_scale: float = 4.0,
-        anchor_offset: float = 0.5,
         norm: bool = True,
         bn_momentum: float = 0.1,
         bn_eps: float = 1e-4,
@@ -111,7 +110,7 @@ class RetinaHead(nn.Module):
         super().__init__()
         self.neck = neck
         self.strides = [2**level for level in levels]
-        self.anchor_scale, self.anchor_offset = anchor_scale, anchor_offset
+        self.anchor_scale = anchor_scale
         self.class_head = LevelHead(
             channels, head_depth, len(levels), classes, 0.01, norm, bn_momentum, bn_eps
         )
@@ -123,13 +122,18 @@ class RetinaHead(nn.Module):
         levels = self.neck(maps)
         shapes = tuple(tuple(level.shape[2:]) for level in levels)
         logits, deltas = self.class_head(levels).float(), self.box_head(levels).float()
-        return RetinaOutput(logits, deltas, self.anchors(shapes, logits.device))
+        return RetinaOutput(logits, deltas, self.anchors(shapes, size, logits.device))
 
-    def anchors(self, shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
-        """(A, 4) for levels of these shapes: of an odd size some backbones round up, others down."""
-        key = (shapes, device)
+    def anchors(
+        self, shapes: tuple[tuple[int, int], ...], size: tuple[int, int], device: torch.device
+    ) -> Tensor:
+        """(A, 4) for levels of these shapes: of an odd size some backbones round up, others down.
+
+        `size`: (H, W) of the images in pixels.
+        """
+        key = (shapes, size, device)
         if key not in self._anchors:
-            grid = grid_anchors(list(shapes), self.strides, self.anchor_scale, self.anchor_offset)
+            grid = grid_anchors(list(shapes), self.strides, size, self.anchor_scale)
             self._anchors[key] = grid.to(device)
         return self._anchors[key]
 

@@ -4,7 +4,8 @@ Shapes: B images, K classes.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from selftrain.models.grid import resize_map
 
 STRIDE = 4  # of the logits
 
@@ -21,16 +22,18 @@ class SegmentationHead(nn.Module):
         neck: nn.Module,
         *,
         classes: int,
+        levels: tuple[int, ...],
         channels: int,
         head_depth: int = 3,
         bn_momentum: float = 0.1,
         bn_eps: float = 1e-3,
     ):
-        """`neck`: the trunk's maps -> pyramid levels; `channels`: of these levels and of the head's
-        convolutions.
+        """`neck`: the trunk's maps -> the `levels` of a pyramid, of strides 2**level; `channels`: of these
+        levels and of the head's convolutions.
         """
         super().__init__()
         self.neck = neck
+        self.strides = [2**level for level in levels]
         self.head = nn.Sequential(
             *(
                 nn.Sequential(
@@ -47,9 +50,9 @@ class SegmentationHead(nn.Module):
 
     def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
         """`size`: (H, W) of the images in pixels."""
-        shape = [-(-side // STRIDE) for side in size]
-        levels = self.neck(maps)
-        fused = F.interpolate(levels[0], shape, mode="bilinear", align_corners=False)
-        for level in levels[1:]:
-            fused += F.interpolate(level, shape, mode="bilinear", align_corners=False)
+        shape = (-(-size[0] // STRIDE), -(-size[1] // STRIDE))
+        first, *others = zip(self.neck(maps), self.strides, strict=True)
+        fused = resize_map(*first, shape, STRIDE, size)
+        for level, stride in others:
+            fused += resize_map(level, stride, shape, STRIDE, size)
         return self.classifier(self.head(fused)).float()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from selftrain.models.backbone import Backbone
 from selftrain.models.fpn import FPN
-from selftrain.models.nasfpn import NASFPN
+from selftrain.models.nasfpn import LEVELS, NASFPN
 from selftrain.models.network import Branch, TimmTrunk
 from selftrain.models.retinanet import RetinaHead
 from selftrain.models.segmenter import SegmentationHead
@@ -20,10 +20,9 @@ def trunk(name: str = "resnet10t", levels: tuple[int, ...] = (3, 4, 5)) -> TimmT
 
 
 def retinanet(norm: bool = True, **options) -> Branch:
-    """In eval mode, on a feature pyramid P3..P7 of 32 channels, anchors centred as torchvision's are."""
+    """In eval mode, on a feature pyramid P3..P7 of 32 channels."""
     torch.manual_seed(0)
     maps = trunk()
-    options = dict(anchor_offset=0.0) | options
     neck = FPN(maps.channels, 32, 2)
     head = RetinaHead(neck, classes=CLASSES, levels=(3, 4, 5, 6, 7), channels=32, norm=norm, **options)
     return Branch(maps, head).eval()
@@ -34,7 +33,7 @@ def segmenter(separable: bool = True, name: str = "resnet10t") -> Branch:
     torch.manual_seed(0)
     maps = trunk(name)
     neck = NASFPN(maps.channels, 16, repeats=2, separable=separable)
-    return Branch(maps, SegmentationHead(neck, classes=4, channels=16, head_depth=2))
+    return Branch(maps, SegmentationHead(neck, classes=4, levels=LEVELS, channels=16, head_depth=2))
 
 
 def pixels(*size: int) -> Tensor:

@@ -14,13 +14,15 @@ def test_anchors_are_torchvisions_before_its_rounding():
     generator = AnchorGenerator(((32.0, 32 * 2 ** (1 / 3), 32 * 2 ** (2 / 3)),), ((0.5, 1.0, 2.0),))
     torch.testing.assert_close(cell_anchors(32.0).round(), generator.cell_anchors[0])
     theirs = generator.grid_anchors([[4, 3]], [[torch.tensor(8), torch.tensor(8)]])[0]
-    assert (grid_anchors([(4, 3)], [8], offset=0.0) - theirs).abs().max() <= 0.5 + 1e-5
+    # torchvision begins at the edge, not half a stride from it
+    assert (grid_anchors([(4, 3)], [8], (32, 24)) - 4 - theirs).abs().max() <= 0.5 + 1e-5
 
 
-def test_official_anchors_stand_in_the_middle_of_their_cells_whatever_the_image_size():
-    anchors = grid_anchors([(9, 9)], [8])  # a 65 px image: torchvision would take a stride of 65 // 9 = 7
+def test_a_stride_is_exact_and_a_grid_centred_whatever_the_image_size():
+    # of a 65 px image torchvision would take a stride of 65 // 9 = 7
+    anchors = grid_anchors([(9, 9)], [8], (65, 65))
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-    assert centres[0].tolist() == [4, 4] and centres[-1].tolist() == [68, 68]
+    assert centres[0].tolist() == [0.5, 0.5] and centres[-1].tolist() == [64.5, 64.5]
     areas = (anchors[:9, 2:] - anchors[:9, :2]).prod(1).sqrt()
     np.testing.assert_allclose(
         sorted(areas.tolist()), sorted([32 * 2 ** (k / 3) for k in (0, 1, 2)] * 3), rtol=1e-5
@@ -61,7 +63,7 @@ def naive_match(anchors, boxes, ignore_boxes):
     st.integers(1, 3),
 )
 def test_matching_follows_the_official_rule(objects, copies):
-    anchors = grid_anchors([(8, 8), (4, 4)], [8, 16], scale=2.0)
+    anchors = grid_anchors([(8, 8), (4, 4)], [8, 16], (64, 64), scale=2.0)
     corners = [[x, y, x + w, y + h] for x, y, w, h, _ in objects]
     boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
     crowd = torch.tensor([c for *_, c in objects], dtype=torch.bool)
@@ -74,7 +76,7 @@ def test_matching_follows_the_official_rule(objects, copies):
 
 
 def test_every_object_gets_an_anchor_and_crowds_get_none():
-    anchors = grid_anchors([(8, 8)], [8])
+    anchors = grid_anchors([(8, 8)], [8], (64, 64))
     # an object far smaller than any anchor, and a crowd
     boxes = torch.tensor([[[3.0, 3, 5, 5], [0, 0, 64, 64]]])
     matched = match(anchors, boxes, torch.tensor([[True, False]]), torch.tensor([[False, True]]))

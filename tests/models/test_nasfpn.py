@@ -56,10 +56,17 @@ def pool(x: Tensor, k: int) -> Tensor:
     return torch.from_numpy(slow_pool(x.numpy(), k))
 
 
-def grow(x: Tensor, like: Tensor) -> Tensor:
-    (h, w), (height, width) = x.shape[2:], like.shape[2:]
-    rows, columns = [i * h // height for i in range(height)], [j * w // width for j in range(width)]
-    return x[:, :, rows][:, :, :, columns]
+def grow(x: Tensor, like: Tensor, factor: int) -> Tensor:
+    """Each cell of `like` has the value of the nearest cell of `x`, whose cells lie `factor` as far apart.
+
+    Both grids have one middle.  Of two nearest cells the first counts.
+    """
+    chosen = []
+    for cells, wanted in zip(x.shape[2:], like.shape[2:]):
+        ours = [factor * (j - (cells - 1) / 2) for j in range(cells)]
+        theirs = [i - (wanted - 1) / 2 for i in range(wanted)]
+        chosen.append([min(range(cells), key=lambda j: abs(ours[j] - at)) for at in theirs])
+    return x[:, :, chosen[0]][:, :, :, chosen[1]]
 
 
 def gated(a: Tensor, b: Tensor) -> Tensor:
@@ -82,19 +89,19 @@ def convolved(block: nn.Sequential, x: Tensor) -> Tensor:
 def slow_cell(cell: Cell, p3: Tensor, p4: Tensor, p5: Tensor, p6: Tensor, p7: Tensor) -> list[Tensor]:
     """The table as seven lines; `cell` lends its weights."""
     block5, block6, block7, block8, block9, block10, block11 = cell.blocks
-    n5 = convolved(block5, gated(grow(p6, p4), p4))
+    n5 = convolved(block5, gated(grow(p6, p4, 4), p4))
     n6 = convolved(block6, p4 + n5)
-    n7 = convolved(block7, p3 + grow(n6, p3))
+    n7 = convolved(block7, p3 + grow(n6, p3, 2))
     n8 = convolved(block8, n6 + pool(n7, 2))
     n9 = convolved(block9, gated(pool(n8, 2), pool(n7, 4)) + p5)
     n10 = convolved(block10, gated(pool(n9, 4), pool(n6, 8)) + p7)
-    n11 = convolved(block11, gated(grow(n10, p6), pool(n9, 2)))
+    n11 = convolved(block11, gated(grow(n10, p6, 2), pool(n9, 2)))
     return [n7, n8, n9, n11, n10]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("separable", [False, True])
-@pytest.mark.parametrize("height, width", [(128, 192), (65, 65), (97, 80), (33, 250)])
+@pytest.mark.parametrize("height, width", [(128, 192), (65, 65), (97, 80), (33, 250), (321, 577)])
 def test_the_cell_is_that_of_the_table(height, width, separable):
     module = neck(separable=separable)
     given_maps = features(height, width)
@@ -192,12 +199,13 @@ def test_other_than_three_maps_are_refused(count):
 
 
 @torch.no_grad()
-def test_memory_format_is_kept():
+@pytest.mark.parametrize("size", [128, 129])
+def test_memory_format_is_kept(size):
     model = segmenter().eval()
     levels = model.head.neck(
         [
             x.contiguous(memory_format=torch.channels_last)
-            for x in model.trunk.backbone(torch.randn(2, 3, 128, 128))
+            for x in model.trunk.backbone(torch.randn(2, 3, size, size))
         ]
     )
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in levels)

@@ -47,7 +47,7 @@ class SameAnchors(AnchorGenerator):
 
     def forward(self, images, features):
         anchors = self.model[0].head.anchors(
-            tuple(each.shape[2:] for each in features), images.tensors.device
+            tuple(each.shape[2:] for each in features), (SIZE, SIZE), images.tensors.device
         )
         return [anchors] * len(images.image_sizes)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from selftrain.models.backbone import Backbone
-from selftrain.models.nasfpn import NASFPN
+from selftrain.models.nasfpn import LEVELS, NASFPN
 from selftrain.models.network import Branch, TimmTrunk
 from selftrain.models.segmenter import SegmentationHead
 from tests.models.networks import IMAGENET, pixels, segmenter
@@ -46,7 +46,7 @@ def test_backbones_that_round_odd_sizes_down():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("size", [(64, 64), (65, 65)])
+@pytest.mark.parametrize("size", [(64, 64), (65, 65), (97, 64), (321, 90)])
 def test_levels_are_summed_at_stride_4(size):
     model = segmenter().eval()
     seen = {}
@@ -55,13 +55,15 @@ def test_levels_are_summed_at_stride_4(size):
     model(pixels(*size))
     height, width = seen["fused"].shape[2:]
 
-    def weights(n: int, to: int) -> Tensor:
-        """(to, n): pixel centres lie at (i + 1/2) / n; beyond the outermost one its value goes on."""
-        at = ((torch.arange(to, dtype=torch.float64) + 0.5) * n / to - 0.5).clamp(0, n - 1)
+    def weights(n: int, to: int, factor: int) -> Tensor:
+        """(to, n): both grids have one middle; beyond the outermost cell its value goes on."""
+        at = ((torch.arange(to, dtype=torch.float64) - (to - 1) / 2) / factor + (n - 1) / 2).clamp(0, n - 1)
         return (1 - (at[:, None] - torch.arange(n)).abs()).clamp(min=0).float()
 
-    expected = sum(weights(x.shape[2], height) @ x @ weights(x.shape[3], width).T for x in seen["levels"])
-    assert len(seen["levels"]) == 5
+    expected = sum(
+        weights(x.shape[2], height, factor) @ x @ weights(x.shape[3], width, factor).T
+        for x, factor in zip(seen["levels"], (2, 4, 8, 16, 32), strict=True)
+    )
     torch.testing.assert_close(seen["fused"], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -95,7 +97,7 @@ def test_parameters_and_multiply_adds_are_the_papers(name, millions, billions):
     with torch.device("meta"):
         backbone = Backbone(name)
         neck = NASFPN(backbone.channels, 256, repeats=7, separable=True)
-        head = SegmentationHead(neck, classes=21, channels=256, head_depth=3)
+        head = SegmentationHead(neck, classes=21, levels=LEVELS, channels=256, head_depth=3)
         model = Branch(TimmTrunk(backbone, *IMAGENET), head)
         classifier = timm.create_model(name)
         assert model.eval()(images).shape == (1, 21, 128, 128)

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from augment import Sample
 from selftrain.data.voc import IGNORED, VocDataset
+from selftrain.models.grid import resize_to_pixels
+from selftrain.models.segmenter import STRIDE
 from selftrain.parts import Prediction
 from selftrain.tasks.base import Augmented, prepare, stack_images
 from selftrain.tasks.protocol import Batch, Loss, Metric
@@ -48,8 +50,8 @@ class MaskObjective(Augmented):
     def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
         """The loss of each image, (B,), summed over its labelled pixels, and the number of these, (B,)."""
         masks = batch["masks"]
-        logits = head(maps[0], tuple(batch["images"][0].shape[2:]))
-        logits = F.interpolate(logits, masks.shape[1:3], mode="bilinear", align_corners=False)  # B K S S
+        size = tuple(batch["images"][0].shape[2:])
+        logits = resize_to_pixels(head(maps[0], size), STRIDE, size, size)  # B K S S
         if masks.ndim == 3:
             loss = F.cross_entropy(logits, masks.long(), ignore_index=IGNORED, reduction="none")
         else:
@@ -90,7 +92,7 @@ class MaskFinder:
                 images = F.interpolate(images.float(), (scaled, scaled), mode="bilinear", align_corners=False)
             for mirrored in (False, True)[: 1 + flip]:
                 logits = model(images.flip(3) if mirrored else images)
-                logits = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+                logits = resize_to_pixels(logits, STRIDE, (side, side), (scaled, scaled))
                 total = total + (logits.softmax(1).flip(3) if mirrored else logits.softmax(1))
         total /= len(scales) * (1 + flip)
         for chances, (height, width), scale in zip(total, batch["sizes"], batch["scales"], strict=True):

@@ -26,6 +26,7 @@ class Segmentation(BaseTask):
         return SegmentationHead(
             self.neck(trunk),
             classes=len(self.class_names),
+            levels=self.levels,
             channels=r.channels,
             head_depth=r.head_depth,
             bn_momentum=r.bn_momentum,

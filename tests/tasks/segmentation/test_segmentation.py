@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from augment import Sample
 from selftrain.tasks.protocol import Loss
 from selftrain.tasks.segmentation import pseudo_masks
-from tests.tasks.segmentation.small import K, Quarter, QuarterHead, task
+from selftrain.tasks.segmentation.task import Segmentation
+from tests.tasks.segmentation.small import PASCAL, K, Quarter, QuarterHead, task
 
 
 def losses(batch) -> Loss:
@@ -108,3 +110,25 @@ def test_assess_counts_at_the_photos_own_size():
 def test_a_lost_image_is_noticed():
     with pytest.raises(AssertionError, match="1 predictions for 2 images"):
         task().scorer.score({0: {"confusion": np.eye(K, dtype=int)}}, [0, 1])
+
+
+@pytest.mark.parametrize("side", [16, 65, 33, 90])
+def test_probabilities_stand_at_the_pixels_that_the_cells_look_at(side):
+    """A network that says of each cell where it is, at several sizes of one picture."""
+
+    class Position(nn.Module):
+        def forward(self, images):
+            scaled = images.shape[2]
+            cells = -(-scaled // 4)
+            # the middle of the cells is the middle of the picture
+            at = ((torch.arange(cells) - (cells - 1) / 2) * 4 / scaled + 0.5) * side
+            zero = torch.zeros(cells, cells)
+            return torch.stack([at[:, None] + zero, at + zero, zero, zero]).div(side)[None]
+
+    scorer = Segmentation(replace(PASCAL["demo"](), image_size=side), tuple("abcd")).scorer
+    batch = scorer.prepare([Sample.unlabelled(np.zeros((side, side, 3), np.uint8))])
+    (chances,) = scorer.probabilities(Position(), batch, (0.75, 1.0, 1.5), True)
+    logits = chances.log()
+    at = ((torch.arange(side) + 0.5) / side)[6:-6]  # as far as there are cells on both sides
+    found = (logits[0] - logits[2])[6:-6, 6:-6]
+    torch.testing.assert_close(found, at[:, None].expand_as(found), rtol=1e-3, atol=2e-3)
