@@ -111,8 +111,11 @@ class Optimiser(Group, title="optimiser"):
     """of sgd"""
     weight_decay: float = always(1e-4, neutral=0.0)
     """on convolution weights only, not on batch norm or biases"""
-    warmup_steps: int = always(1000, neutral=0)
-    """linear warm-up from 1 % of the peak, then cosine to zero"""
+    warmup_steps: int | None = always(None, neutral=0)
+    """steps of the linear warm-up from 1 % of the peak, after which a cosine leads to zero; default: the
+    share of --steps that --warmup-share names"""
+    warmup_share: float = never(1 / 45)  # a cell's identity holds the number of steps that it gives
+    """share of the steps that the warm-up takes unless --warmup-steps names a number, in [0, 1)"""
     clip_norm: float = always(10.0, neutral=0.0)
     """largest gradient norm; 0 turns clipping off"""
     ema: float = always(0.9998, neutral=0.0)
@@ -191,6 +194,12 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
     def peak_lr(self) -> float:
         """The highest learning rate of the schedule, at this batch size (linear scaling rule)."""
         return self.lr * self.batch_size / self.lr_batch
+
+    def warmup(self) -> int:
+        """Steps of the warm-up: those of --warmup-steps, or else the recipe's share of all its steps."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return min(round(self.warmup_share * self.steps), self.steps - 1)
 
     @property
     def label_source(self) -> str:
@@ -288,9 +297,11 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         )
 
     def _check_numbers(self) -> None:
+        refuse(not 0 <= self.warmup_share < 1, f"--warmup-share {self.warmup_share} is not in [0, 1)")
         refuse(
-            self.warmup_steps >= self.steps,
-            f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}",
+            self.warmup_steps is not None and not 0 <= self.warmup_steps < self.steps,
+            f"--warmup-steps {self.warmup_steps} is not in 0 to {self.steps - 1}: it leaves nothing of --steps "
+            f"{self.steps}; leave it out, and the warm-up is a share of the steps",
         )
         refuse(
             self.pseudo_ratio <= 0,
@@ -310,7 +321,7 @@ def identity(recipe: Recipe, *, student: bool) -> dict[str, Any]:
     Data, weights and labels enter a cell by their own hashes.
     student: whether the cell learns from pseudo-labels.
     """
-    values, unused = dataclasses.asdict(recipe), recipe.unused()
+    values, unused = dataclasses.asdict(recipe) | {"warmup_steps": recipe.warmup()}, recipe.unused()
     names = identity_fields(type(recipe), student=student)
     return {name: values[name] for name in names if name not in unused}
 

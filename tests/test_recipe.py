@@ -27,7 +27,8 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
         (["mini", "--data", "x"], "--unlabeled DIR"),
         (["--pseudo-threshold", "0.3", "--pseudo-ignore", "0.4"], "--pseudo-ignore 0.4 must lie between"),
         (["--rounds", "2", "--no-self-training"], "drop one of the two"),
-        (["--steps", "10"], "--warmup-steps 50 leaves nothing"),
+        (["--steps", "10", "--warmup-steps", "50"], "--warmup-steps 50 is not in 0 to 9"),
+        (["--warmup-share", "1"], "--warmup-share 1.0 is not in [0, 1)"),
         (["--val-json", "x.json"], "give --data DIR"),
         (["--min-level", "6"], "--min-level"),
     ],
@@ -158,7 +159,7 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
 
 NEVER = set(
     "name data unlabeled shapes image_ids starts self_training rounds weights out workers threads save_every "
-    "track until stale".split()
+    "track until stale warmup_share".split()
 )
 STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 
@@ -211,6 +212,32 @@ def test_the_values_at_which_a_field_does_nothing(recipe, own):
         "precision": "no",
     }
     assert neutral_fields(recipe).keys() <= set(identity_fields(recipe, student=True))
+
+
+WARM_UPS = {
+    ("coco", "demo"): (50, 15),
+    ("coco", "study"): (100, 8),
+    ("coco", "mini"): (300, 8),
+    ("coco", "paper"): (1000, 1),
+    ("pascal", "demo"): (100, 50),
+    ("pascal", "mini"): (300, 8),
+    ("pascal", "paper"): (500, 2),
+}
+"""steps of warm-up of a preset as it is, and with 150 steps in all"""
+
+
+@pytest.mark.parametrize("program, preset", WARM_UPS)
+def test_the_warm_up_is_a_share_of_the_steps_unless_it_is_given(program, preset):
+    arguments, read = [preset, "--unlabeled", "pool"], load(program).parse
+    whole, few = read(arguments), read([*arguments, "--steps", "150"])
+    given = read([*arguments, "--steps", "150", "--warmup-steps", "20"])
+    one = read([*arguments, "--steps", "1"])
+    assert (whole.warmup(), few.warmup()) == WARM_UPS[program, preset]
+    assert (given.warmup(), one.warmup()) == (20, 0)
+    # the number is what a cell is known by, whichever way it was said
+    in_identity = [identity(recipe, student=False)["warmup_steps"] for recipe in (whole, few, given)]
+    assert in_identity == [whole.warmup(), few.warmup(), 20]
+    assert "warmup_share" not in identity(whole, student=True)
 
 
 TITLES = ["data", "start", "model", "optimiser", "self-training", "evaluation", "this run"]

@@ -36,7 +36,7 @@ def demo() -> DetectionRecipe:
         lr=4e-3,
         lr_batch=16,
         weight_decay=1e-4,
-        warmup_steps=50,
+        warmup_share=0.1,
         clip_norm=10.0,
         ema=0.99,
         pseudo_threshold="auto",  # a teacher of minutes is unsure: at 0.5 it would starve its student
@@ -70,7 +70,7 @@ def study() -> DetectionRecipe:
         # Of 0.004, 0.008, 0.016 on the val split with S1, two threads: 54.9, 61.3, 61.5 AP from random
         # weights, 74.9, 75.7, 75.2 from ImageNet's.
         lr=8e-3,
-        warmup_steps=100,
+        warmup_share=0.05,
         eval_every=250,
         save_every=250,
     )
@@ -97,7 +97,7 @@ def mini() -> DetectionRecipe:
         lr=1e-3,
         lr_batch=32,
         weight_decay=1e-4,
-        warmup_steps=300,
+        warmup_share=0.05,
         ema=0.999,
         pseudo_threshold="auto",
         eval_every=500,
@@ -133,7 +133,7 @@ def paper() -> DetectionRecipe:
         lr_batch=256,
         momentum=0.9,
         weight_decay=1e-4,
-        warmup_steps=1000,
+        warmup_share=1000 / 120_000,
         clip_norm=10.0,
         bn_momentum=0.003,  # TensorFlow's 0.997
         ema=0.9998,  # EfficientDet's; the paper does not say

@@ -35,7 +35,7 @@ def demo() -> SegmentationRecipe:
         lr_batch=16,
         weight_decay=1e-4,
         # With 50 and 10 one seed in three lost its ImageNet features in the first 100 steps.
-        warmup_steps=100,
+        warmup_share=1 / 3,
         clip_norm=1.0,
         ema=0.99,
         teacher_scales=(1.0, 1.5),  # objects of 14 to 50 px vanish at half size
@@ -69,7 +69,7 @@ def mini() -> SegmentationRecipe:
         lr=1e-3,
         lr_batch=16,
         weight_decay=1e-4,
-        warmup_steps=300,
+        warmup_share=0.05,
         ema=0.999,
         eval_every=500,
         eval_batch=16,
@@ -106,7 +106,7 @@ def paper() -> SegmentationRecipe:
         lr_batch=256,
         momentum=0.9,
         weight_decay=1e-5,
-        warmup_steps=500,
+        warmup_share=500 / 40_000,
         clip_norm=10.0,
         bn_momentum=0.003,  # TensorFlow's 0.997
         ema=0.9998,  # the paper does not say
