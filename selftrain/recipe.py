@@ -19,6 +19,7 @@ from selftrain.system.errors import UserError
 __all__ = ["Policy", "Recipe", "digest", "identity", "neutral_fields", "refuse"]
 
 Policy = Literal["S1", "S2", "S3", "S4"]
+_STARTS = "random, imagenet, imagenet++, timm:MODEL.TAG, checkpoint:FILE"
 
 
 def refuse(when: bool, why: str) -> None:
@@ -59,7 +60,8 @@ class Start(Group, title="start"):
     """Where training starts from."""
 
     starts: tuple[str, ...] = never(("random", "imagenet"))
-    """starting points: random, imagenet, imagenet++ (Noisy Student weights), checkpoint:FILE"""
+    """starting points: random, imagenet (supervised on ImageNet-1k alone), imagenet++ (Noisy Student
+    weights), timm:MODEL.TAG (these weights of timm's hub; MODEL is the backbone), checkpoint:FILE"""
     weights: str | None = never(None)
     """file with the ImageNet weights of the backbone (.pth or .safetensors); default: an installed package or
     timm's hub"""
@@ -242,8 +244,7 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
     def _check_starts_and_policy(self) -> None:
         refuse(
             not self.starts,
-            "--starts names no starting point; give one or more of random, imagenet, imagenet++, "
-            "checkpoint:FILE",
+            f"--starts names no starting point; give one or more of {_STARTS}",
         )
         refuse(
             len(set(self.starts)) < len(self.starts),
@@ -251,14 +252,26 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         )
         for start in self.starts:
             refuse(
-                start not in ("random", "imagenet", "imagenet++") and not start.startswith("checkpoint:"),
-                f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, "
-                "checkpoint:FILE",
+                start not in ("random", "imagenet", "imagenet++")
+                and not start.startswith(("timm:", "checkpoint:")),
+                f"--starts {start} is unknown; the starting points are {_STARTS}",
             )
+            model, _, tag = start.removeprefix("timm:").partition(".")
+            refuse(
+                start.startswith("timm:") and not (model and tag),
+                f"--starts {start} names no weights; give timm:MODEL.TAG, such as timm:{self.backbone}.TAG",
+            )
+            backbone = self.backbone.partition(".")[0]
+            refuse(
+                start.startswith("timm:") and model != backbone,
+                f"--starts {start} names weights of another network than --backbone {self.backbone}; "
+                f"give --backbone {model}, or weights of {backbone}",
+            )
+        from_file = [start for start in self.starts if start != "random" and "checkpoint:" not in start]
         refuse(
-            self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
-            "--weights is one file, but --starts names both imagenet and imagenet++: "
-            "the two arms would be one; name one of them",
+            self.weights is not None and len(from_file) > 1,
+            f"--weights is one file, but --starts names {' and '.join(from_file)}: "
+            "these arms would be one; name one of them",
         )
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
 
@@ -300,8 +313,8 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         refuse(not 0 <= self.warmup_share < 1, f"--warmup-share {self.warmup_share} is not in [0, 1)")
         refuse(
             self.warmup_steps is not None and not 0 <= self.warmup_steps < self.steps,
-            f"--warmup-steps {self.warmup_steps} is not in 0 to {self.steps - 1}: it leaves nothing of --steps "
-            f"{self.steps}; leave it out, and the warm-up is a share of the steps",
+            f"--warmup-steps {self.warmup_steps} is not in 0 to {self.steps - 1}: it leaves nothing of "
+            f"--steps {self.steps}; leave it out, and the warm-up is a share of the steps",
         )
         refuse(
             self.pseudo_ratio <= 0,

@@ -21,7 +21,7 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
     [
         (["dmeo"], "nearest: demo"),
         (["--fraction", "10"], "10 % is 0.1"),
-        (["--starts", "imagnet"], "random, imagenet, imagenet++, checkpoint:FILE"),
+        (["--starts", "imagnet"], "random, imagenet, imagenet++, timm:MODEL.TAG, checkpoint:FILE"),
         (["--starts", "random", "random"], "twice"),
         (["--unlabeled", "rest"], "--fraction 1 leaves no unlabelled image"),
         (["mini", "--data", "x"], "--unlabeled DIR"),
