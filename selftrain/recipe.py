@@ -49,6 +49,9 @@ class Data(Group, title="data"):
     policy: Policy = "S1"
     """augmentation policy, for teacher and student alike (Zoph et al. 2020: S1 flip and jitter .. S4
     RandAugment and large jitter)"""
+    jitter: tuple[float, float] | None = always(None, neutral=None)
+    """range of the policy's scale jitter, as shares of the image size; default: the policy's own (S1, S2: 0.8
+    1.2; S3, S4: 0.5 2.0)"""
     magnitude: float = 10.0
     """RandAugment magnitude, 0 to 10 (paper: 10 for all models); only S4 uses it"""
     randaugment_ops: int = 2
@@ -272,6 +275,11 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
             self.weights is not None and len(from_file) > 1,
             f"--weights is one file, but --starts names {' and '.join(from_file)}: "
             "these arms would be one; name one of them",
+        )
+        refuse(
+            self.jitter is not None and not 0 < self.jitter[0] <= self.jitter[1],
+            f"--jitter {' '.join(map(str, self.jitter or ()))}: give two shares of the image size above 0, "
+            "the smaller one first",
         )
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
 

@@ -1,5 +1,6 @@
 """Recipes: mistakes are refused with the cure, `--help` explains every option, metadata tells identity."""
 
+import inspect
 import re
 from dataclasses import fields
 
@@ -31,6 +32,7 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
         (["--warmup-share", "1"], "--warmup-share 1.0 is not in [0, 1)"),
         (["--val-json", "x.json"], "give --data DIR"),
         (["--min-level", "6"], "--min-level"),
+        (["--jitter", "2", "0.5"], "--jitter 2.0 0.5: give two shares"),
     ],
 )
 def test_contradictions_are_refused_with_the_cure(arguments, words):
@@ -207,6 +209,7 @@ def test_the_values_at_which_a_field_does_nothing(recipe, own):
         "momentum": 0.0,
         "weight_decay": 0.0,
         "warmup_steps": 0,
+        "jitter": None,
         "clip_norm": 0.0,
         "ema": 0.0,
         "precision": "no",
@@ -238,6 +241,30 @@ def test_the_warm_up_is_a_share_of_the_steps_unless_it_is_given(program, preset)
     in_identity = [identity(recipe, student=False)["warmup_steps"] for recipe in (whole, few, given)]
     assert in_identity == [whole.warmup(), few.warmup(), 20]
     assert "warmup_share" not in identity(whole, student=True)
+
+
+CONFLICTS = [
+    ("coco", ["--clip-norm", "0", "--steps", "231500", "--jitter", "0.1", "1.9"]),
+    ("pascal", ["--clip-norm", "0", "--steps", "20000", "--warmup-steps", "500", "--jitter", "0.2", "1.5"]),
+]
+
+
+@pytest.mark.parametrize("program, options", CONFLICTS)
+def test_where_paper_and_released_settings_differ_an_option_gives_the_other(program, options):
+    arguments, benchmark = ["paper", "--unlabeled", "pool"], load(program).BENCHMARK
+    ours, theirs = benchmark.parse(arguments), benchmark.parse([*arguments, *options])
+    task = benchmark.task
+
+    def jitter(recipe) -> tuple[float, float]:
+        (objective,) = task(recipe, ("a", "b")).objectives.values()
+        return objective.policy.transform[-1].scale_range
+
+    assert jitter(ours) == (0.5, 2.0) and jitter(theirs) == theirs.jitter == tuple(map(float, options[-2:]))
+    assert (ours.clip_norm, theirs.clip_norm) == (10.0, 0.0) and ours.steps != theirs.steps
+    # the reader of the recipe is told of each of these options
+    text = inspect.getsource(benchmark.recipes["paper"])
+    for option in re.findall(r"--[a-z-]+ [\d. ]*\d", " ".join(options)):
+        assert option in text, option
 
 
 TITLES = ["data", "start", "model", "optimiser", "self-training", "evaluation", "this run"]
