@@ -43,7 +43,7 @@ class Pretrained:
     """The trunk, or of a checkpoint the whole network, comes from elsewhere."""
 
     start: str
-    """imagenet, imagenet++ or checkpoint:FILE"""
+    """imagenet, imagenet++, timm:MODEL.TAG or checkpoint:FILE"""
     identity: str
     """hash of the file, or the hub's name of the weights"""
 

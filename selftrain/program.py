@@ -248,7 +248,9 @@ def announce(
     cells: "list[Cell]",
     accelerator: "Accelerator",
 ) -> None:
-    """Say what will run, before it runs."""
+    """Say what will run, before it runs, and under which licence the weights are that somebody chose."""
+    from selftrain.starts.timm_hub import licence  # brings timm
+
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
     share = "listed" if recipe.image_ids else f"{percent(recipe.fraction)} of the set"
     say(
@@ -264,6 +266,9 @@ def announce(
         f"{accelerator.num_processes} process(es) on {accelerator.device}, precision "
         f"{accelerator.mixed_precision}"
     )
+    for start in recipe.starts:
+        if start.startswith("timm:"):
+            say(f"{start}: timm states the licence of these weights as: {licence(start)}")
     table = Table("run", "steps", "images", "state", box=None, pad_edge=False)
     for cell in cells:
         begun = (cell.folder / "last.pt").exists()

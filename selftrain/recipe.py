@@ -20,6 +20,7 @@ from selftrain.system.errors import UserError
 __all__ = ["Policy", "Recipe", "digest", "first_arms", "identity", "neutral_fields", "refuse"]
 
 Policy = Literal["S1", "S2", "S3", "S4"]
+_STARTS = "random, imagenet, imagenet++, timm:MODEL.TAG, checkpoint:FILE"
 
 
 def refuse(when: bool, why: str) -> None:
@@ -49,6 +50,9 @@ class Data(Group, title="data"):
     policy: Policy = "S1"
     """augmentation policy, for teacher and student alike (Zoph et al. 2020: S1 flip and jitter .. S4
     RandAugment and large jitter)"""
+    jitter: tuple[float, float] | None = always(None, neutral=None)
+    """range of the policy's scale jitter, as shares of the image size; default: the policy's own (S1, S2: 0.8
+    1.2; S3, S4: 0.5 2.0)"""
     magnitude: float = 10.0
     """RandAugment magnitude, 0 to 10 (paper: 10 for all models); only S4 uses it"""
     randaugment_ops: int = 2
@@ -60,7 +64,8 @@ class Start(Group, title="start"):
     """Where training starts from."""
 
     starts: tuple[str, ...] = never(("random", "imagenet"))
-    """starting points: random, imagenet, imagenet++ (Noisy Student weights), checkpoint:FILE"""
+    """starting points: random, imagenet (supervised on ImageNet-1k alone), imagenet++ (Noisy Student
+    weights), timm:MODEL.TAG (these weights of timm's hub; MODEL is the backbone), checkpoint:FILE"""
     freeze: tuple[str, ...] = never(("none",))
     """what of pre-trained weights stays as it is, an arm each: none; stages:N, the stem and the first N
     stages of the backbone; backbone, all of it (of a classifier: the linear probe).  Batch norm stays too;
@@ -116,8 +121,11 @@ class Optimiser(Group, title="optimiser"):
     """of sgd"""
     weight_decay: float = always(1e-4, neutral=0.0)
     """on convolution weights only, not on batch norm or biases"""
-    warmup_steps: int = always(1000, neutral=0)
-    """linear warm-up from 1 % of the peak, then cosine to zero"""
+    warmup_steps: int | None = always(None, neutral=0)
+    """steps of the linear warm-up from 1 % of the peak, after which a cosine leads to zero; default: the
+    share of --steps that --warmup-share names"""
+    warmup_share: float = never(1 / 45)  # a cell's identity holds the number of steps that it gives
+    """share of the steps that the warm-up takes unless --warmup-steps names a number, in [0, 1)"""
     clip_norm: float = always(10.0, neutral=0.0)
     """largest gradient norm; 0 turns clipping off"""
     ema: float = always(0.9998, neutral=0.0)
@@ -197,6 +205,12 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         """The highest learning rate of the schedule, at this batch size (linear scaling rule)."""
         return self.lr * self.batch_size / self.lr_batch
 
+    def warmup(self) -> int:
+        """Steps of the warm-up: those of --warmup-steps, or else the recipe's share of all its steps."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return min(round(self.warmup_share * self.steps), self.steps - 1)
+
     @property
     def label_source(self) -> str:
         """Which human labels are used, where a data set has several kinds."""
@@ -238,8 +252,7 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
     def _check_starts_and_policy(self) -> None:
         refuse(
             not self.starts,
-            "--starts names no starting point; give one or more of random, imagenet, imagenet++, "
-            "checkpoint:FILE",
+            f"--starts names no starting point; give one or more of {_STARTS}",
         )
         refuse(
             len(set(self.starts)) < len(self.starts),
@@ -247,15 +260,32 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         )
         for start in self.starts:
             refuse(
-                start not in ("random", "imagenet", "imagenet++") and not start.startswith("checkpoint:"),
-                f"--starts {start} is unknown; the starting points are random, imagenet, imagenet++, "
-                "checkpoint:FILE",
+                start not in ("random", "imagenet", "imagenet++")
+                and not start.startswith(("timm:", "checkpoint:")),
+                f"--starts {start} is unknown; the starting points are {_STARTS}",
+            )
+            model, _, tag = start.removeprefix("timm:").partition(".")
+            refuse(
+                start.startswith("timm:") and not (model and tag),
+                f"--starts {start} names no weights; give timm:MODEL.TAG, such as timm:{self.backbone}.TAG",
+            )
+            backbone = self.backbone.partition(".")[0]
+            refuse(
+                start.startswith("timm:") and model != backbone,
+                f"--starts {start} names weights of another network than --backbone {self.backbone}; "
+                f"give --backbone {model}, or weights of {backbone}",
             )
         self._check_freeze()
+        from_file = [start for start in self.starts if start != "random" and "checkpoint:" not in start]
         refuse(
-            self.weights is not None and {"imagenet", "imagenet++"} <= set(self.starts),
-            "--weights is one file, but --starts names both imagenet and imagenet++: "
-            "the two arms would be one; name one of them",
+            self.weights is not None and len(from_file) > 1,
+            f"--weights is one file, but --starts names {' and '.join(from_file)}: "
+            "these arms would be one; name one of them",
+        )
+        refuse(
+            self.jitter is not None and not 0 < self.jitter[0] <= self.jitter[1],
+            f"--jitter {' '.join(map(str, self.jitter or ()))}: give two shares of the image size above 0, "
+            "the smaller one first",
         )
         refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
 
@@ -306,9 +336,11 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         )
 
     def _check_numbers(self) -> None:
+        refuse(not 0 <= self.warmup_share < 1, f"--warmup-share {self.warmup_share} is not in [0, 1)")
         refuse(
-            self.warmup_steps >= self.steps,
-            f"--warmup-steps {self.warmup_steps} leaves nothing of --steps {self.steps}",
+            self.warmup_steps is not None and not 0 <= self.warmup_steps < self.steps,
+            f"--warmup-steps {self.warmup_steps} is not in 0 to {self.steps - 1}: it leaves nothing of "
+            f"--steps {self.steps}; leave it out, and the warm-up is a share of the steps",
         )
         refuse(
             self.pseudo_ratio <= 0,
@@ -340,7 +372,7 @@ def identity(recipe: Recipe, *, student: bool) -> dict[str, Any]:
     Data, weights and labels enter a cell by their own hashes.
     student: whether the cell learns from pseudo-labels.
     """
-    values, unused = dataclasses.asdict(recipe), recipe.unused()
+    values, unused = dataclasses.asdict(recipe) | {"warmup_steps": recipe.warmup()}, recipe.unused()
     names = identity_fields(type(recipe), student=student)
     return {name: values[name] for name in names if name not in unused}
 

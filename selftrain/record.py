@@ -25,7 +25,7 @@ class Arm:
     """
 
     start: str
-    """random, imagenet, imagenet++ or checkpoint:FILE"""
+    """random, imagenet, imagenet++, timm:MODEL.TAG or checkpoint:FILE"""
     methods: tuple[str, ...] = ()
     """such as ("self-training",); one entry for each round"""
     freeze: str = "none"

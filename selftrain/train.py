@@ -351,11 +351,11 @@ def check_accumulation(name: str, objective: Objective, recipe: Recipe) -> None:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up from 1 % of the peak over `warmup_steps`, then a cosine to zero.
+    """Linear warm-up from 1 % of the peak over `recipe.warmup()` steps, then a cosine to zero.
 
     Zoph et al. 2020: 0.0032 -> 0.32 over 1000 steps at a batch of 256.
     """
-    peak, warmup = recipe.peak_lr(), recipe.warmup_steps
+    peak, warmup = recipe.peak_lr(), recipe.warmup()
     if step < warmup:
         return peak * (0.01 + 0.99 * step / warmup)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe.steps - warmup)))

@@ -1,5 +1,6 @@
 """Recipes: mistakes are refused with the cure, `--help` explains every option, metadata tells identity."""
 
+import inspect
 import re
 from dataclasses import fields
 
@@ -21,7 +22,7 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
     [
         (["dmeo"], "nearest: demo"),
         (["--fraction", "10"], "10 % is 0.1"),
-        (["--starts", "imagnet"], "random, imagenet, imagenet++, checkpoint:FILE"),
+        (["--starts", "imagnet"], "random, imagenet, imagenet++, timm:MODEL.TAG, checkpoint:FILE"),
         (["--starts", "random", "random"], "twice"),
         (["--freeze", "trunk"], "--freeze trunk is unknown; give none, backbone, or stages:N"),
         (["--freeze", "backbone", "--starts", "random"], "--freeze backbone freezes pre-trained weights"),
@@ -29,9 +30,11 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
         (["mini", "--data", "x"], "--unlabeled DIR"),
         (["--pseudo-threshold", "0.3", "--pseudo-ignore", "0.4"], "--pseudo-ignore 0.4 must lie between"),
         (["--rounds", "2", "--no-self-training"], "drop one of the two"),
-        (["--steps", "10"], "--warmup-steps 50 leaves nothing"),
+        (["--steps", "10", "--warmup-steps", "50"], "--warmup-steps 50 is not in 0 to 9"),
+        (["--warmup-share", "1"], "--warmup-share 1.0 is not in [0, 1)"),
         (["--val-json", "x.json"], "give --data DIR"),
         (["--min-level", "6"], "--min-level"),
+        (["--jitter", "2", "0.5"], "--jitter 2.0 0.5: give two shares"),
     ],
 )
 def test_contradictions_are_refused_with_the_cure(arguments, words):
@@ -160,7 +163,7 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
 
 NEVER = set(
     "name data unlabeled shapes image_ids starts freeze self_training rounds weights out workers threads "
-    "save_every track until stale".split()
+    "save_every track until stale warmup_share".split()
 )
 STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 
@@ -208,11 +211,62 @@ def test_the_values_at_which_a_field_does_nothing(recipe, own):
         "momentum": 0.0,
         "weight_decay": 0.0,
         "warmup_steps": 0,
+        "jitter": None,
         "clip_norm": 0.0,
         "ema": 0.0,
         "precision": "no",
     }
     assert neutral_fields(recipe).keys() <= set(identity_fields(recipe, student=True))
+
+
+WARM_UPS = {
+    ("coco", "demo"): (50, 15),
+    ("coco", "study"): (100, 8),
+    ("coco", "mini"): (300, 8),
+    ("coco", "paper"): (1000, 1),
+    ("pascal", "demo"): (100, 50),
+    ("pascal", "mini"): (300, 8),
+    ("pascal", "paper"): (500, 2),
+}
+"""steps of warm-up of a preset as it is, and with 150 steps in all"""
+
+
+@pytest.mark.parametrize("program, preset", WARM_UPS)
+def test_the_warm_up_is_a_share_of_the_steps_unless_it_is_given(program, preset):
+    arguments, read = [preset, "--unlabeled", "pool"], load(program).parse
+    whole, few = read(arguments), read([*arguments, "--steps", "150"])
+    given = read([*arguments, "--steps", "150", "--warmup-steps", "20"])
+    one = read([*arguments, "--steps", "1"])
+    assert (whole.warmup(), few.warmup()) == WARM_UPS[program, preset]
+    assert (given.warmup(), one.warmup()) == (20, 0)
+    # the number is what a cell is known by, whichever way it was said
+    in_identity = [identity(recipe, student=False)["warmup_steps"] for recipe in (whole, few, given)]
+    assert in_identity == [whole.warmup(), few.warmup(), 20]
+    assert "warmup_share" not in identity(whole, student=True)
+
+
+CONFLICTS = [
+    ("coco", ["--clip-norm", "0", "--steps", "231500", "--jitter", "0.1", "1.9"]),
+    ("pascal", ["--clip-norm", "0", "--steps", "20000", "--warmup-steps", "500", "--jitter", "0.2", "1.5"]),
+]
+
+
+@pytest.mark.parametrize("program, options", CONFLICTS)
+def test_where_paper_and_released_settings_differ_an_option_gives_the_other(program, options):
+    arguments, benchmark = ["paper", "--unlabeled", "pool"], load(program).BENCHMARK
+    ours, theirs = benchmark.parse(arguments), benchmark.parse([*arguments, *options])
+    task = benchmark.task
+
+    def jitter(recipe) -> tuple[float, float]:
+        (objective,) = task(recipe, ("a", "b")).objectives.values()
+        return objective.policy.transform[-1].scale_range
+
+    assert jitter(ours) == (0.5, 2.0) and jitter(theirs) == theirs.jitter == tuple(map(float, options[-2:]))
+    assert (ours.clip_norm, theirs.clip_norm) == (10.0, 0.0) and ours.steps != theirs.steps
+    # the reader of the recipe is told of each of these options
+    text = inspect.getsource(benchmark.recipes["paper"])
+    for option in re.findall(r"--[a-z-]+ [\d. ]*\d", " ".join(options)):
+        assert option in text, option
 
 
 TITLES = ["data", "start", "model", "optimiser", "self-training", "evaluation", "this run"]

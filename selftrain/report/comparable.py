@@ -17,9 +17,12 @@ def check_run(records: list[Record]) -> None:
 
 
 def check_study(records: list[Record], axes: tuple[str, ...]) -> None:
-    """Raises ValueError where a study's records differ in more than arm, seed, its axes, and steps."""
+    """Raises ValueError where a study's records differ in more than arm, seed, its axes, and steps.
+
+    The warm-up, which is a share of the steps, may go with them.
+    """
     further = tuple(axis for axis in axes if axis not in PLACE)
-    but = frozenset((*axes, "steps", "human labels"))
+    but = frozenset((*axes, "steps", "warmup_steps", "human labels"))
     varied = ", ".join(dict.fromkeys(("policy", "fraction", *further, "steps", "start")))
     _check_same(records, but, further, f"{varied}, self-training and seed")
 

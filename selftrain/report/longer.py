@@ -40,8 +40,10 @@ def find_longer(matrix: Matrix, others: list[Matrix]) -> None:
 
 
 def _but_steps(record: Record) -> dict[str, Any]:
-    """What two runs that differ in nothing but the steps have in common."""
-    settings = {name: value for name, value in record.settings.items() if name != "steps"}
+    """What two runs that differ in nothing but the steps, and in the warm-up as a share of them, have in
+    common."""
+    of_schedule = ("steps", "warmup_steps")
+    settings = {name: value for name, value in record.settings.items() if name not in of_schedule}
     hashes = record.hashes
     return {
         "settings": settings,

@@ -20,12 +20,14 @@ def find_axes(records: list[Record]) -> tuple[str, ...]:
     """policy, fraction and labels, then every other recipe field whose values differ between records.
 
     A field that some recipes do not have, because their policy makes it idle or because no student reads it
-    there, is an axis only where those that have it differ.  Steps are no axis where each policy has its own.
+    there, is an axis only where those that have it differ.  Steps are no axis where each policy has its own,
+    nor is a warm-up where each number of steps has its own.
     """
     values: dict[str, set[tuple]] = {}
+    contexts = {"steps": ("policy",), "warmup_steps": ("policy", "steps")}
     for record in records:
         for name, value in record.settings.items():
-            within = record.settings["policy"] if name == "steps" else None
+            within = tuple(record.settings.get(other) for other in contexts.get(name, ()))
             values.setdefault(name, set()).add((within, json.dumps(value)))
     varied = [
         name

@@ -20,8 +20,9 @@ from selftrain.system.files import file_hash
 def normalisation(backbone: str, start: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return (mean, std) of each colour, for pixels in 0..1, that the weights of `start` were trained with.
 
-    A random start takes those of `imagenet`, a checkpoint brings its own.  Where timm knows none they are
-    ImageNet's usual ones.  Raises UserError for a damaged checkpoint.
+    A random start takes those of `imagenet`, a checkpoint brings its own, and `timm:MODEL.TAG` has those that
+    timm states for this tag.  Where timm knows none they are ImageNet's usual ones.  Raises UserError for a
+    damaged checkpoint and for a tag that timm does not have.
     """
     if start.startswith("checkpoint:"):
         file = Path(start.removeprefix("checkpoint:"))
@@ -29,8 +30,11 @@ def normalisation(backbone: str, start: str) -> tuple[tuple[float, ...], tuple[f
         if "mean" in content:
             return tuple(content["mean"]), tuple(content["std"])
     try:
-        config = get_pretrained_cfg(hub_name(backbone, "imagenet++" if start == "imagenet++" else "imagenet"))
+        known = start if start == "imagenet++" or start.startswith("timm:") else "imagenet"
+        config = get_pretrained_cfg(hub_name(backbone, known))
     except UserError:
+        if start.startswith("timm:"):
+            raise
         config = get_pretrained_cfg(backbone)
     if config:
         return tuple(config.mean), tuple(config.std)
@@ -38,7 +42,7 @@ def normalisation(backbone: str, start: str) -> tuple[tuple[float, ...], tuple[f
 
 
 def imagenet_state(backbone: str, start: str, weights: str | None) -> tuple[State, str]:
-    """Return (the classifier's state, where it came from) for the starts `imagenet` and `imagenet++`.
+    """Return (the classifier's state, where it came from) for `imagenet`, `imagenet++` and `timm:MODEL.TAG`.
 
     The file `weights` is taken where it is given, then (for `imagenet`) an installed package of weights, then
     timm's cache or hub.  Raises UserError where there are no such weights or they do not fit.
@@ -95,8 +99,10 @@ def identify(start: str, backbone: str, weights: str | None = None) -> str:
     file = start.removeprefix("checkpoint:") if start.startswith("checkpoint:") else weights
     if file is None and start == "imagenet":
         file = package_file(base)
+    if file is None or start.startswith("timm:"):
+        named = hub_name(backbone, start)  # raises where there is no such name, also beside a file
     if file is None:
-        return hub_name(backbone, start)
+        return named
     if not Path(file).is_file():
         raise UserError(f"{file}: no such weights file")
     return file_hash(file)

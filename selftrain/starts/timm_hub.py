@@ -1,7 +1,6 @@
 """timm's hub of weights: which of them a start means, and whether they can be had on this machine."""
 
 import os
-import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,24 +9,28 @@ import timm
 from timm.models import get_pretrained_cfg
 
 from selftrain.starts.files import PACKAGES
+from selftrain.starts.imagenet_tags import is_imagenet_alone
 from selftrain.system.errors import UserError
-
-# Tags of weights that have seen other images than ImageNet-1k's 1.28 million, or texts.
-MORE_THAN_IMAGENET = re.compile(
-    r"jft|in21k|in22k|in12k|ig1b|yfcc|laion|clip|bamboo|swsl|webli|openai|datacomp|merged|fb_ssl"
-)
 
 
 def hub_name(backbone: str, start: str) -> str:
     """Return timm's full name, model.tag, of the weights that `start` means for `backbone`.
 
-    For `imagenet++` those are the Noisy Student weights (Xie et al. 2020).  For any other start a tag in the
-    backbone's own name is taken as it is; without a tag they are weights of ImageNet-1k alone, and so not
-    always timm's default: for tf_efficientnet_b7 that is Noisy Student's, which has seen 300M more images
-    than ImageNet. Raises UserError where timm has no such weights.
+    `imagenet` are weights that were trained with labels on ImageNet-1k alone (`imagenet_tags.py`), and so not
+    always timm's default: for tf_efficientnet_b7 that is Noisy Student's, for convnext_tiny DINOv3's.  A tag
+    in the backbone's own name is taken if it is of that kind.  `imagenet++` are the Noisy Student weights
+    (Xie et al. 2020), and `timm:MODEL.TAG` are those of that name.  Raises UserError where timm has no such
+    weights, or where `imagenet` would be other ones.
     """
     base, _, tag = backbone.partition(".")
     names = timm.list_pretrained(f"{base}.*") or timm.list_pretrained(base)
+    if start.startswith("timm:"):
+        if (name := start.removeprefix("timm:")) not in names:
+            raise UserError(
+                f"--starts {start}: timm has no such weights for the backbone {base}; "
+                f"there are {', '.join(names) or 'none'}"
+            )
+        return name
     if start == "imagenet++":
         noisy_student = [name for name in names if "ns_jft_in1k" in name and not name.endswith("_475")]
         if not noisy_student:
@@ -36,19 +39,28 @@ def hub_name(backbone: str, start: str) -> str:
                 f"{', '.join(n.partition('.')[0] for n in timm.list_pretrained('*.ns_jft_in1k'))}"
             )
         return noisy_student[0]
-    if tag:
+    imagenet_alone = [name for name in names if is_imagenet_alone(name)]
+    if tag and backbone in imagenet_alone:
         return backbone
-    imagenet_alone = [name for name in names if not MORE_THAN_IMAGENET.search(name)]
-    if not imagenet_alone:
+    if tag or not imagenet_alone:
+        wrong = f"{backbone} is not of that kind" if tag else f"timm has none of that kind for {base}"
+        others = [name for name in names if name not in imagenet_alone]
         raise UserError(
-            f"timm has no weights for {base} that were trained on ImageNet-1k alone "
-            f"({', '.join(names) or 'none at all'}); "
-            "name one (--backbone model.tag) or give a file by --weights"
+            f"--starts imagenet means weights of supervised training on ImageNet-1k alone, and {wrong}. "
+            f"There are: {', '.join(imagenet_alone) or 'none'}; "
+            f"of other kinds: {', '.join(others) or 'none'}. "
+            f"Name those by --starts timm:{(others or ['MODEL.TAG'])[0]}, or give a file by --weights"
         )
     default = f"{base}.{get_pretrained_cfg(base).tag}"
     # the paper's ImageNet EfficientNets are those trained with AutoAugment
     preferred = [default, f"{base}.aa_in1k", *imagenet_alone]
     return next(name for name in preferred if name in imagenet_alone)
+
+
+def licence(start: str) -> str:
+    """The licence that timm states for the weights of a start `timm:MODEL.TAG`, or `not stated`."""
+    config = get_pretrained_cfg(start.removeprefix("timm:"))
+    return (config.license if config else None) or "not stated"
 
 
 def refuse_without_network(name: str) -> None:

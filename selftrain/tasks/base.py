@@ -82,7 +82,12 @@ class Augmented:
         """The recipe's policy: sample and seed -> augmented sample of the training size."""
         r = self.recipe
         return build_policy(
-            r.policy, r.image_size, num_ops=r.randaugment_ops, magnitude=r.magnitude, fill=self.fill
+            r.policy,
+            r.image_size,
+            num_ops=r.randaugment_ops,
+            magnitude=r.magnitude,
+            fill=self.fill,
+            scale_range=r.jitter,
         )
 
     def views(self, sample: Sample, seed: int) -> tuple[Sample, ...]:

@@ -217,7 +217,7 @@ def test_nasfpn_can_be_its_neck(size):
 def test_paper_recipe_builds_efficientnet_b7_at_640():
     """EfficientNet-B7's channels, 66.35 M parameters with the classifier of 2.56 M; P3-P7, 9 anchors."""
     recipe = COCO["paper"]()
-    hyper_parameters = (recipe.lr, recipe.batch_size, recipe.weight_decay, recipe.warmup_steps)
+    hyper_parameters = (recipe.lr, recipe.batch_size, recipe.weight_decay, recipe.warmup())
     assert recipe.optimizer == "sgd" and hyper_parameters == (0.32, 256, 1e-4, 1000)
     with torch.device("meta"):
         task = Detection(recipe, tuple(f"class{k}" for k in range(80)))

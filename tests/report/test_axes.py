@@ -118,6 +118,17 @@ def test_a_field_that_its_policy_makes_idle_is_no_axis_and_steps_of_each_policy_
     assert find_axes(longer) == ("policy", "fraction", "labels", "steps")
 
 
+def test_a_warm_up_that_goes_with_the_steps_is_no_axis_and_one_of_its_own_is():
+    shares = [
+        made_up(RANDOM, steps=800, warmup_steps=40),
+        made_up(RANDOM, "S4", steps=800, warmup_steps=40),
+        made_up(RANDOM, "S4", steps=2400, warmup_steps=120),
+    ]
+    assert Matrix("x", shares).axes == ("policy", "fraction", "labels", "steps")
+    own = [*shares, made_up(RANDOM, "S4", steps=2400, warmup_steps=40)]
+    assert Matrix("x", own).axes == ("policy", "fraction", "labels", "steps", "warmup_steps")
+
+
 def test_records_of_two_learning_rates_are_two_places_and_never_one_mean():
     matrix = Matrix("x", [made_up(RANDOM, lr=0.1), made_up(IMAGENET, lr=0.2)])
     assert [place["lr"] for place in matrix.places] == [0.1, 0.2]

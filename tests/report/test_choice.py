@@ -32,6 +32,7 @@ def test_at_the_cost_of_self_training_only_a_supervised_run_of_as_many_images_is
     text = with_longer()
     assert f"{COST}: choose imagenet + self-training over imagenet, 3x steps: +1.9 AP" in text
     assert f"{COST}: choose random + self-training over random, 3x steps: +5.9 AP" in text
+    assert with_longer(warmup_steps=120) == text  # a share of the steps, as theirs is of fewer
     assert "given 6,400 images only" in with_longer(lr=1.0)  # differs in more than the steps
 
 

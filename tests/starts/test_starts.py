@@ -1,21 +1,28 @@
 """Arms of one cell differ in their first weights alone, and weights that do not fit are refused."""
 
 import pickle
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from timm.models import get_pretrained_cfg
 
-from selftrain.cells import Cell, Feed, Human, first_weights
+from selftrain.cells import Cell, Feed, Human, Pretrained, first_weights
 from selftrain.models.backbone import Backbone
 from selftrain.networks import first_network
+from selftrain.program import announce
 from selftrain.run import preflight
+from selftrain.splits import Splits
 from selftrain.starts.files import package_file, read_state
+from selftrain.starts.imagenet_tags import TAGS, is_imagenet_alone
 from selftrain.starts.start import identify, imagenet_state, normalisation, start_model
-from selftrain.starts.timm_hub import hub_name
+from selftrain.starts.timm_hub import hub_name, licence
 from selftrain.system.errors import UserError
+from selftrain.system.files import file_hash
 from selftrain.tasks.detection.task import Detection
 from tests.programs import load
 
@@ -81,8 +88,74 @@ def test_imagenet_never_means_weights_that_have_seen_more():
     assert hub_name("tf_efficientnet_b7", "imagenet++") == "tf_efficientnet_b7.ns_jft_in1k"
     assert hub_name("tf_efficientnet_b7.ra_in1k", "imagenet") == "tf_efficientnet_b7.ra_in1k"
     assert hub_name("resnet50", "imagenet") == "resnet50.a1_in1k"
+    # timm's defaults are DINOv3's, and FCMAE's, which saw no label
+    assert hub_name("convnext_tiny", "imagenet") == "convnext_tiny.fb_in1k"
+    for other in ("convnextv2_tiny", "convnext_tiny.dinov3_lvd1689m", "resnet50.fb_swsl_ig1b_ft_in1k"):
+        with pytest.raises(UserError) as error:
+            hub_name(other, "imagenet")
+        base = other.partition(".")[0]
+        wanted = {"convnextv2_tiny": "none", "convnext_tiny": "convnext_tiny.fb_in1k"}.get(base, "tv_in1k")
+        assert wanted in str(error.value) and f"--starts timm:{base}." in str(error.value)
     with pytest.raises(UserError, match="tf_efficientnet_b0"):
         hub_name("resnet50", "imagenet++")
+
+
+MORE = r"jft|in2\dk|inw21k|in12k|ig1b|yfcc|laion|clip|bamboo|webli|openai|datacomp|merged|lvd|seer|swag"
+UNLABELLED = r"fcmae|mae|ssl|dino|ijepa|mim|beit|ssld|\Apt\Z"
+
+
+def test_the_allowed_tags_are_timms_and_none_says_that_more_was_seen():
+    names = timm.list_pretrained()
+    assert {name.partition(".")[2] for name in names} >= TAGS
+    allowed = [name for name in names if is_imagenet_alone(name)]
+    assert not [name for name in allowed if re.search(f"{MORE}|{UNLABELLED}", name)]
+    assert all(name.endswith("in1k") or "in1k_" in name for name in allowed)
+    assert all(get_pretrained_cfg(name).num_classes == 1000 for name in allowed)
+
+
+def test_other_weights_of_timm_are_a_start_by_their_name():
+    start = "timm:tf_efficientnet_b0.ap_in1k"
+    named = replace(COCO["demo"](), backbone="tf_efficientnet_b0", starts=("random", start)).check()
+    one = cell(named, start)
+    assert str(one.arm) == start and one.weights == Pretrained(start, "tf_efficientnet_b0.ap_in1k")
+    assert one.weights.declare() == ["timm", "tf_efficientnet_b0.ap_in1k"]
+    assert ":" not in one.folder.name and "tf_efficientnet_b0.ap_in1k" in one.folder.name
+    # of this tag, as timm states them, and not of the network's other weights
+    assert normalisation("tf_efficientnet_b0", start)[0] == (0.5, 0.5, 0.5)
+    assert normalisation("tf_efficientnet_b0", "imagenet")[0] == (0.485, 0.456, 0.406)
+    assert licence(start) == "apache-2.0"
+    assert licence("timm:convnextv2_atto.fcmae") == "cc-by-nc-4.0"
+    assert licence("timm:resnet50.bamboo") == "not stated"
+
+
+@pytest.mark.parametrize(
+    "starts, weights, words",
+    [
+        (("timm:resnet50.a1_in1k",), None, "give --backbone resnet50, or weights of tf_efficientnet_b0"),
+        (("timm:tf_efficientnet_b0",), None, "give timm:MODEL.TAG"),
+        (("imagenet", "timm:tf_efficientnet_b0.ap_in1k"), "w.pth", "imagenet and timm:tf_efficientnet_b0"),
+    ],
+)
+def test_a_name_of_timms_that_cannot_be_meant_is_refused(starts, weights, words):
+    with pytest.raises(UserError, match=words):
+        replace(COCO["demo"](), backbone="tf_efficientnet_b0", starts=starts, weights=weights).check()
+    for find in (identify, normalisation):
+        arguments = ("timm:tf_efficientnet_b0.zz_in1k", "tf_efficientnet_b0")
+        with pytest.raises(UserError, match=r"no such weights.*tf_efficientnet_b0\.ap_in1k"):
+            find(*arguments if find is identify else reversed(arguments))
+
+
+def test_named_weights_come_from_a_file_that_then_identifies_them(tmp_path):
+    """As somebody without a network fetches them; FCMAE's have no classifier."""
+    start, model = "timm:convnextv2_atto.fcmae", timm.create_model("convnextv2_atto", num_classes=0)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    network = torch.nn.Module()
+    network.trunk = torch.nn.Module()
+    network.trunk.backbone = Backbone("convnextv2_atto", (3, 4))
+    assert start_model(network, start, "convnextv2_atto", str(tmp_path / "w.pth")) == "w.pth"
+    assert torch.equal(network.trunk.backbone.net.stem_0.weight, model.stem[0].weight)
+    assert identify(start, "convnextv2_atto", str(tmp_path / "w.pth")) == file_hash(tmp_path / "w.pth")
+    assert identify(start, "convnextv2_atto") == "convnextv2_atto.fcmae"
 
 
 def test_without_a_network_a_hub_name_is_refused_and_says_which_file_to_give(monkeypatch, tmp_path):
@@ -169,3 +242,20 @@ def test_a_misfit_comes_to_light_before_the_first_arm_trains(recipe, task, tmp_p
         preflight(task, cells, processes=1)
     with pytest.raises(UserError, match="multiple of 3"):
         preflight(task, cells[:1], processes=3)
+
+
+class Named(list):
+    """Stands for a data set of which nothing but its size and class names is asked."""
+
+    def __init__(self, *class_names):
+        super().__init__(class_names)
+        self.class_names = class_names
+
+
+def test_the_licence_of_named_weights_is_said_once_before_they_are_trained(recipe):
+    start, lines = "timm:tf_efficientnet_lite0.in1k", []
+    splits = Splits(Named("a"), [], [], "test", None, "hash")
+    machine = SimpleNamespace(num_processes=1, device="cpu", mixed_precision="no")
+    announce(lines.append, replace(recipe, starts=("random", "imagenet", start)), splits, [], machine)
+    said = [line for line in lines if "licence" in str(line)]
+    assert said == [f"{start}: timm states the licence of these weights as: apache-2.0"]
