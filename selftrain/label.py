@@ -14,6 +14,7 @@ from selftrain.parts import Parts
 from selftrain.predict import predict_into
 from selftrain.recipe import Recipe, digest
 from selftrain.system.errors import UserError
+from selftrain.system.files import write_atomic
 from selftrain.tasks.protocol import Labeller
 
 
@@ -31,6 +32,15 @@ def labels_file(
     return folder / f"pool-{raw}" / f"labels-{selection}.json"
 
 
+def report_file(labels: Path) -> Path:
+    """Where the report on a label file stands: `report-HASH.json` beside `labels-HASH.json`.
+
+    It is small whatever the size of the pool, so every process reads it, and the label file stays a matter of
+    the labels alone.
+    """
+    return labels.with_name(f"report-{labels.name.removeprefix('labels-')}")
+
+
 def label_pool(
     engine: Engine,
     labeller: Labeller,
@@ -46,17 +56,19 @@ def label_pool(
     seconds it took.
 
     Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of
-    threshold.  Both are found again by the next call.  Raises Stopped, or UserError when the teacher found
-    nothing.
+    threshold, and its report as report-<hash>.json.  All are found again by the next call.  A label file
+    without a report is of a run that was killed between the two, or of code that kept the report within the
+    label file: its labels are selected again from the raw predictions.  Raises Stopped, or UserError when the
+    teacher found nothing.
     """
     accelerator = engine.accelerator
     labels = labels_file(labeller, recipe, teacher_hash, pool, human, folder)
-    folder = labels.parent
+    folder, beside = labels.parent, report_file(labels)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone()
     parts = Parts(folder)
-    if not engine.agree(labels.exists()):
+    if not engine.agree(labels.exists() and beside.exists()):
         predict_into(
             engine,
             parts,
@@ -75,13 +87,20 @@ def label_pool(
                 "human": human.hash,
                 "folder": "names are relative to the pool's common folder",
             }
-            labeller.select(labels, parts, pool, human, info)
+            _write_report(beside, labeller.select(labels, parts, pool, human, info))
     accelerator.wait_for_everyone()
-    seconds = parts.seconds / accelerator.num_processes
+    return labels, _read_report(beside), parts.seconds / accelerator.num_processes
+
+
+def _write_report(path: Path, report: dict[str, Any]) -> None:
+    content = msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=1)
+    write_atomic(path, lambda file: file.write(content))
+
+
+def _read_report(path: Path) -> dict[str, Any]:
     try:
-        report = msgspec.json.decode(labels.read_bytes())["info"]["report"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
         raise UserError(
-            f"{labels}: not a label file ({error!r}); delete it, and it is written again"
+            f"{path}: not a report on labels ({error}); delete it, and it is written again"
         ) from None
-    return labels, report, seconds

@@ -109,7 +109,7 @@ def products(out: Path) -> dict[str, object]:
         name = str(path.relative_to(out))
         if path.name == "final.pt":
             found[name] = {k: v.numpy().tobytes() for k, v in torch.load(path)["model"].items()}
-        elif path.name.startswith("labels-") or path.parent.name == "masks":
+        elif path.name.startswith(("labels-", "report-")) or path.parent.name == "masks":
             found[name] = path.read_bytes()
         elif path.name == "record.json":
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "measured"}
@@ -123,9 +123,9 @@ def uninterrupted(arguments, task, tmp_path_factory):
     assert result["first"] == 0, (folder / "out.log").read_text()[-3000:]
     whole = products(folder / "out")
     masks = sum("masks/" in name for name in whole)
-    assert len(whole) == 5 + masks and masks == (
+    assert len(whole) == 6 + masks and masks == (
         40 if task == "pascal" else 0
-    )  # two cells' weights and records, one label file
+    )  # two cells' weights and records, one label file and its report
     assert not list((folder / "out").rglob("last.pt")) and not list((folder / "out").rglob("*.tmp"))
     return whole, result["counts"]
 

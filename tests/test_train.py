@@ -1,5 +1,6 @@
 """The loop by itself, on the smallest task: schedule, mixed losses, stopping, saving."""
 
+import json
 import resource
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from selftrain import checkpoint
 from selftrain.curve import flattened, steps_to
 from selftrain.data.loader import Stream
 from selftrain.engine import Engine
-from selftrain.label import label_pool
+from selftrain.label import label_pool, report_file
 from selftrain.mix import FeedLoss, NormalisedMix
 from selftrain.models.network import Network
 from selftrain.parts import Parts
@@ -337,6 +338,34 @@ def test_predictions_that_overlap_or_lack_a_photo_are_no_labels(engine, tmp_path
     arguments = (settings, network(), "teacher", pool, human, tmp_path, "label")
     with pytest.raises(UserError, match=words):
         label_pool(engine, BrightnessLabeller(), *arguments)
+
+
+class TextLabeller(BrightnessLabeller):
+    """Its labels are text, a line each, and no json."""
+
+    selections = 0
+
+    def select(self, path, parts, pool, human, info):
+        self.selections += 1
+        path.write_text("".join(f"{level:.6f}\n" for level in parts.each("level")[:, 0]))
+        return {"pool_images": len(pool), "mean": float(parts.each("level").mean())}
+
+
+def test_the_report_stands_beside_the_labels_and_a_lost_one_is_made_again(engine, tmp_path):
+    """Nobody opens the label file, which may be huge and of any format, to learn what is in it."""
+    labeller, arguments = TextLabeller(), (network(), "teacher", Greys(MANY), Greys([5]), tmp_path, "label")
+    file, report, seconds = label_pool(engine, labeller, recipe(), *arguments)
+    assert report == json.loads(report_file(file).read_text()) and report["pool_images"] == len(MANY)
+    content = file.read_bytes()
+    file.write_text("never opened by label_pool")
+    assert label_pool(engine, labeller, recipe(), *arguments) == (file, report, seconds)
+    assert labeller.selections == 1
+    report_file(file).unlink()  # as of code that had it within the label file, or of a run killed just then
+    assert label_pool(engine, labeller, recipe(), *arguments) == (file, report, seconds)
+    assert labeller.selections == 2 and file.read_bytes() == content  # from the stored predictions
+    report_file(file).write_text("[1]")
+    with pytest.raises(UserError, match="report-.*json: not a report on labels.*delete it"):
+        label_pool(engine, labeller, recipe(), *arguments)
 
 
 # ---- what a curve says ----------------------------------------------------------------------------------

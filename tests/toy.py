@@ -166,7 +166,7 @@ class BrightnessLabeller(BrightnessScorer):
     def select(self, path, parts, pool, human, info):
         labels = parts.each("level")[:, 0].tolist()
         report = {"pool_images": len(pool), "examples": []}
-        path.write_text(json.dumps({"info": info | {"report": report}, "labels": labels}))
+        path.write_text(json.dumps({"info": info, "labels": labels}))
         return report
 
     def read(self, path, pool):

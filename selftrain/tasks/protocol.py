@@ -113,8 +113,8 @@ class Labeller(Protocol[S]):
         """Write what a student reads file by file below `folder`, and return what is left to store."""
 
     def select(self, path: Path, parts: Any, pool: Any, human: Any, info: dict[str, Any]) -> dict[str, Any]:
-        """Raw predictions (a `Parts` store) -> the label file at `path`; returns the report (kept images,
-        precision, ...).
+        """Raw predictions (a `Parts` store) -> the label file at `path`, with `info` in it where its format
+        can hold that; returns the report (kept images, precision, ...), which is written beside it.
         """
 
     def read(self, path: Path, pool: Any) -> Any:

@@ -91,7 +91,7 @@ class BoxLabeller(BoxFinder):
                 for t in THRESHOLDS
             ]
         report["examples"] = examples(dataset, pool)
-        info = info | {"threshold": threshold, "classes": list(human.class_names), "report": report}
+        info = info | {"threshold": threshold, "classes": list(human.class_names)}
         write_coco(path, dataset, info)
         return report
 

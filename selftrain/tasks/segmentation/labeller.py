@@ -108,7 +108,6 @@ class MaskLabeller(MaskFinder):
             "scales": list(r.teacher_scales),
             "flip": r.teacher_flip,
             "classes": list(class_names),
-            "report": report,
         }
         content = msgspec.json.encode({"info": info, "masks": masks}, order="deterministic")
         write_atomic(path, lambda file: file.write(content))
