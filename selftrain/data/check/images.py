@@ -3,14 +3,16 @@
 import hashlib
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 
+from selftrain.data.check.near import near_pairs, perceptual_hash
 from selftrain.data.check.report import Report
 from selftrain.data.coco import size_fault
 from selftrain.data.image import decode_image, read_bytes
@@ -24,6 +26,10 @@ Progress = Callable[[Iterable, int], Iterable]
 """what wraps a stream of results, given their number, to show how far it is"""
 # The role of a part, where it is not its name; the empty one is that of the pool, which is no labelled part.
 _ROLES = {"train_aug": "train", "pool": "", "unlabeled": ""}
+# (scored role, the other role): between which nearly the same pictures are looked for.
+_COMPARED = (("val", "train"), ("val", "test"), ("val", ""), ("test", "train"), ("test", ""))
+# ImageNet's own names, of a file or of a folder around it, such as n01440764_10026.JPEG or n01440764.
+_IMAGENET = re.compile(r"n\d{8}(_\d+\.\w+)?|ILSVRC2012_.*")
 
 
 def no_progress(results: Iterable, total: int) -> Iterable:
@@ -45,6 +51,19 @@ class Photo:
     """its size as the json states it, where there is one"""
 
 
+class Decoded(NamedTuple):
+    """What `decode_photo` gives for a photo."""
+
+    fault: str | None
+    """what is wrong with it"""
+    size: Size | None
+    """its width and height, where it can be decoded"""
+    digest: bytes | None
+    """of the file's bytes, where there are any"""
+    look: bytes | None
+    """its perceptual hash, where it can be decoded and is not almost plain"""
+
+
 def check_pool(report: Report, folders: list[Path]) -> list[Photo]:
     """Note the pool in the report and return its photos; none if it cannot be read, which is an error."""
     try:
@@ -53,13 +72,27 @@ def check_pool(report: Report, folders: list[Path]) -> list[Photo]:
         report.add("error", "pool", "pool unreadable", [str(err)], "")
         return []
     report.parts["pool"] = {"folder": str(pool.folder), "hash": pool.hash, "images": len(pool)}
-    return [
+    photos = [
         Photo("pool", os.fsdecode(name), str(pool.path(i)), None)
         for i, name in enumerate(pool.names.tolist())
     ]
+    _check_imagenet(report, photos)
+    return photos
 
 
-def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) -> list[Size | None]:
+def _check_imagenet(report: Report, photos: list[Photo]) -> None:
+    """Warn once of all photos of the pool that ImageNet's names tell to be ImageNet's."""
+    found = [photo for photo in photos if any(map(_IMAGENET.fullmatch, Path(photo.path).parts))]
+    if found:
+        case = f"{len(found):,} of {len(photos):,} photos, such as {found[0].name}"
+        cure = (
+            "ImageNet weights have seen that set with its labels, so the start from them knows this pool "
+            "and the random one does not; compare starts on other photos"
+        )
+        report.add("warning", "pool", "ImageNet photos", [case], cure)
+
+
+def check_photos(report: Report, photos: list[Photo], results: Iterable[Decoded]) -> list[Size | None]:
     """Put what `decode_photo` gave for each photo into findings.
 
     Returns the sizes of the photos, None where one cannot be used.
@@ -68,7 +101,8 @@ def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) 
     damaged: dict[str, list[str]] = {}
     resized: dict[str, list[str]] = {}
     by_digest: dict[bytes, list[Photo]] = {}
-    for photo, (fault, size, digest) in zip(photos, results, strict=True):
+    hashed: list[tuple[Photo, bytes, bytes]] = []
+    for photo, (fault, size, digest, look) in zip(photos, results, strict=True):
         if fault is None and photo.stated is not None and size != photo.stated:
             resized.setdefault(photo.part, []).append(size_fault(Path(photo.name), size, photo.stated))
             fault = resized[photo.part][-1]
@@ -79,12 +113,15 @@ def check_photos(report: Report, photos: list[Photo], results: Iterable[tuple]) 
             report.quarantine.append({"part": photo.part, "file": photo.path, "reason": fault})
         if digest is not None:
             by_digest.setdefault(digest, []).append(photo)
+        if look is not None:
+            hashed.append((photo, digest, look))
     for part, items in damaged.items():
         report.add("error", part, "image files missing or damaged", items, "download or copy them again")
     for part, items in resized.items():
         cure = "use the images the labels were made for"
         report.add("error", part, "image sizes that disagree with the json", items, cure)
     _check_copies(report, by_digest.values())
+    _check_near_copies(report, hashed)
     return sizes
 
 
@@ -99,6 +136,31 @@ def _check_copies(report: Report, groups: Iterable[list[Photo]]) -> None:
     for parts, items in copies.items():
         level, cure = overlap(parts)
         report.add(level, ", ".join(parts), "the same picture more than once", items, cure)
+
+
+def _check_near_copies(report: Report, hashed: list[tuple[Photo, bytes, bytes]]) -> None:
+    """Find photos of other parts, and of the pool, that are nearly the same picture as a scored photo.
+
+    Each photo comes with the digest of its bytes, since copies of the same bytes are found elsewhere, and
+    with its perceptual hash.
+    """
+    by_role: dict[str, list[tuple[Photo, bytes, bytes]]] = {}
+    for entry in hashed:
+        by_role.setdefault(_ROLES.get(entry[0].part, entry[0].part), []).append(entry)
+    for scored, role in _COMPARED:
+        ours, theirs = by_role.get(scored, []), by_role.get(role, [])
+        copies: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for i, j, mirrored in near_pairs([look for *_, look in ours], [look for *_, look in theirs]):
+            (photo, digest, _), (other, other_digest, _) = ours[i], theirs[j]
+            if digest != other_digest:
+                name = f"{other.part}/{other.name}{' (mirrored)' if mirrored else ''}"
+                cases = copies.setdefault((photo.part, other.part), {})
+                cases.setdefault(f"{photo.part}/{photo.name}", []).append(name)
+        why = "tuned on" if role == "test" else "trained on"
+        cure = f"look at them; remove copies from {role or 'the pool'}: the score would count pictures {why}"
+        for parts, cases in copies.items():
+            items = (f"{name} ~ {', '.join(names)}" for name, names in cases.items())
+            report.add("warning", ", ".join(parts), "nearly the same picture as a scored one", items, cure)
 
 
 def overlap(parts: tuple[str, ...]) -> tuple[str, str]:
@@ -126,18 +188,19 @@ def decode_all(decode: Callable[[Item], Result], items: list[Item], workers: int
         yield from executor.map(decode, items, chunksize=16)
 
 
-def decode_photo(path: str) -> tuple[str | None, tuple[int, int] | None, bytes | None]:
-    """Return what is wrong or None, the photo's (width, height), and the digest of the file's bytes."""
+def decode_photo(path: str) -> Decoded:
+    """Read and decode a photo; what is wrong with it is said in the result, not raised."""
     try:
         data = read_bytes(path)
     except UserError as err:
-        return reason(err, path), None, None
+        return Decoded(reason(err, path), None, None, None)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        height, width, _ = decode_image(data, path).shape
+        image = decode_image(data, path)
     except UserError as err:
-        return reason(err, path), None, digest if data else None
-    return None, (width, height), digest
+        return Decoded(reason(err, path), None, digest if data else None, None)
+    height, width, _ = image.shape
+    return Decoded(None, (width, height), digest, perceptual_hash(image))
 
 
 def reason(err: UserError, path: str) -> str:
