@@ -14,6 +14,7 @@ from selftrain.parts import Parts
 from selftrain.predict import predict_into
 from selftrain.recipe import Recipe, digest
 from selftrain.system.errors import UserError
+from selftrain.system.files import write_atomic
 from selftrain.tasks.protocol import Labeller
 
 
@@ -28,7 +29,12 @@ def labels_file(
     raw_fields = [name for name in labeller.raw_fields if name not in recipe.unused()]
     raw = digest([teacher_hash, pool.hash, *(getattr(recipe, name) for name in raw_fields)])
     selection = digest([*(getattr(recipe, name) for name in labeller.label_fields), human.hash])
-    return folder / f"pool-{raw}" / f"labels-{selection}.json"
+    return folder / f"pool-{raw}" / f"labels-{selection}{labeller.suffix}"
+
+
+def report_file(labels: Path) -> Path:
+    """Where the report on a label file lies: beside it."""
+    return labels.with_suffix(".report.json")
 
 
 def label_pool(
@@ -45,8 +51,8 @@ def label_pool(
     """Label `pool` with the network `teacher` on all processes; returns the label file, its report, and the
     seconds it took.
 
-    Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of
-    threshold.  Both are found again by the next call.  Raises Stopped, or UserError when the teacher found
+    Raw predictions lie under folder/pool-<hash>/; a label file and its report beside them for each choice of
+    threshold.  All are found again by the next call.  Raises Stopped, or UserError when the teacher found
     nothing.
     """
     accelerator = engine.accelerator
@@ -56,7 +62,7 @@ def label_pool(
         folder.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone()
     parts = Parts(folder)
-    if not engine.agree(labels.exists()):
+    if not engine.agree(labels.exists() and report_file(labels).exists()):
         predict_into(
             engine,
             parts,
@@ -75,13 +81,14 @@ def label_pool(
                 "human": human.hash,
                 "folder": "names are relative to the pool's common folder",
             }
-            labeller.select(labels, parts, pool, human, info)
+            report = msgspec.json.encode(labeller.select(labels, parts, pool, human, info))
+            write_atomic(report_file(labels), lambda file: file.write(report))
     accelerator.wait_for_everyone()
     seconds = parts.seconds / accelerator.num_processes
     try:
-        report = msgspec.json.decode(labels.read_bytes())["info"]["report"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        report = msgspec.json.decode(report_file(labels).read_bytes())
+    except msgspec.DecodeError as error:
         raise UserError(
-            f"{labels}: not a label file ({error!r}); delete it, and it is written again"
+            f"{report_file(labels)}: not a report ({error}); delete it, and it is written again"
         ) from None
     return labels, report, seconds
