@@ -1,4 +1,4 @@
-"""The augmentation policies Augment-S1 to S4 of Zoph et al. 2020, for detection and segmentation.
+"""The augmentation policies Augment-S1 to S4 of Zoph et al. 2020.
 
 >>> policy = build_policy("S4", 640)
 >>> augmented = policy(sample, seed=17)      # a pure function of (sample, seed)

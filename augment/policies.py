@@ -129,7 +129,8 @@ class Policy:
     """An augmentation: `policy(sample, seed)` gives a sample whose image is exactly (size, size, 3) uint8.
 
     It is a pure function: the same sample and seed give the same bytes in any process and any order, and the
-    input is never written to. Boxes are cut at the picture's border; what then has no area is dropped.
+    input is never written to. Boxes are cut at the picture's border; what then has no area is dropped. The
+    target stays as it is.
     `transform` is the albumentations pipeline, to print or to take apart. One thread at a time may call one
     policy.
     """
@@ -167,7 +168,8 @@ class Policy:
             ignore=sample.ignore.astype(np.int64),
             **masks,
         )
-        return Sample(out["image"], out["bboxes"], out["classes"], out["ignore"], out.get("mask"))
+        labels = out["bboxes"], out["classes"], out["ignore"], out.get("mask")
+        return Sample(out["image"], *labels, target=sample.target)
 
     def __repr__(self):
         return f"Augment-{self.name}: {self.transform}"

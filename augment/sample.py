@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass
 class Sample:
-    """One picture with its N boxes and, for segmentation, its class map.
+    """One picture with its N boxes, for segmentation its class map, for classification its target.
 
     A box covers the continuous area x1 <= x < x2, y1 <= y < y2; pixel (i, j) covers [i, i + 1) x [j, j + 1).
     Raises ValueError if shapes or the image's type do not fit together.
@@ -25,6 +25,8 @@ class Sample:
     """(N,) bool: neither object nor background (crowds, uncertain pseudo-labels); moved like any box"""
     mask: np.ndarray | None = None
     """(H, W) uint8 class map, 255 = ignore; or (H, W, C), where several maps belong together (soft labels)"""
+    target: np.ndarray | None = None
+    """what is said of the picture as a whole, of any shape; every operation hands it on as it is"""
 
     def __post_init__(self):
         self.boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)

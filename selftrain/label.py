@@ -29,16 +29,16 @@ def labels_file(
     raw_fields = [name for name in labeller.raw_fields if name not in recipe.unused()]
     raw = digest([teacher_hash, pool.hash, *(getattr(recipe, name) for name in raw_fields)])
     selection = digest([*(getattr(recipe, name) for name in labeller.label_fields), human.hash])
-    return folder / f"pool-{raw}" / f"labels-{selection}.json"
+    return folder / f"pool-{raw}" / f"labels-{selection}{labeller.suffix}"
 
 
 def report_file(labels: Path) -> Path:
-    """Where the report on a label file stands: `report-HASH.json` beside `labels-HASH.json`.
+    """Where the report on a label file stands: `report-HASH.json` beside `labels-HASH.json` (or `.csv`).
 
     It is small whatever the size of the pool, so every process reads it, and the label file stays a matter of
     the labels alone.
     """
-    return labels.with_name(f"report-{labels.name.removeprefix('labels-')}")
+    return labels.with_name(f"report-{labels.stem.removeprefix('labels-')}.json")
 
 
 def label_pool(
@@ -55,7 +55,7 @@ def label_pool(
     """Label `pool` with the network `teacher` on all processes; returns the label file, its report, and the
     seconds it took.
 
-    Raw predictions lie under folder/pool-<hash>/; a labels-<hash>.json beside them for each choice of
+    Raw predictions lie under folder/pool-<hash>/; a label file labels-<hash> beside them for each choice of
     threshold, and its report as report-<hash>.json.  All are found again by the next call.  A label file
     without a report is of a run that was killed between the two, or of code that kept the report within the
     label file: its labels are selected again from the raw predictions.  Raises Stopped, or UserError when the

@@ -85,6 +85,16 @@ class Model(Group, title="model"):
     """any timm convolutional network with feature maps at the strides of the pyramid"""
     image_size: int = 640
     """side of the square input in pixels"""
+    drop_path: float = always(0.0, neutral=0.0)
+    """stochastic depth rate of the backbone"""
+    bn_momentum: float = 0.1
+    """share of the new batch in batch norm's running statistics (official: 0.003, for long schedules)"""
+
+
+@dataclass(frozen=True)
+class PyramidModel(Model):
+    """The network: a feature pyramid on the maps of a backbone, with a head for each task."""
+
     neck: Literal["fpn", "nasfpn"] = "fpn"
     """feature pyramid: fpn, or nasfpn (levels 3 to 7; the paper's for segmentation)"""
     neck_repeats: int = 7
@@ -95,10 +105,15 @@ class Model(Group, title="model"):
     """channels of the pyramid and of the heads"""
     head_depth: int = 4
     """3x3 convolutions before each predictor"""
-    drop_path: float = always(0.0, neutral=0.0)
-    """stochastic depth rate of the backbone"""
-    bn_momentum: float = 0.1
-    """share of the new batch in batch norm's running statistics (official: 0.003, for long schedules)"""
+
+    # a task's recipe has `Recipe` behind its groups, so that `super()` is that one here
+    def unused(self) -> set[str]:
+        """Names of the fields that the values of other fields make idle: only NAS-FPN has a cell."""
+        return super().unused() | (set() if self.neck == "nasfpn" else {"neck_repeats", "neck_separable"})
+
+    def counts(self) -> tuple[str, ...]:
+        """Names of the fields that must be at least 1."""
+        return *super().counts(), "channels", "neck_repeats"
 
 
 @dataclass(frozen=True)
@@ -228,9 +243,11 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
 
     def unused(self) -> set[str]:
         """Names of the fields that the values of other fields make idle."""
-        return (set() if self.policy == "S4" else {"magnitude", "randaugment_ops"}) | (
-            set() if self.neck == "nasfpn" else {"neck_repeats", "neck_separable"}
-        )
+        return set() if self.policy == "S4" else {"magnitude", "randaugment_ops"}
+
+    def counts(self) -> tuple[str, ...]:
+        """Names of the fields that must be at least 1."""
+        return "batch_size", "accumulate", "eval_every", "eval_batch", "save_every", "image_size"
 
     def check(self) -> Self:
         """Return the recipe.  Raises UserError, which names the options, if they contradict each other."""
@@ -347,8 +364,7 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
             f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool "
             "say --no-self-training",
         )
-        counts = ("batch_size", "accumulate", "eval_every", "eval_batch", "save_every")
-        for option in (*counts, "image_size", "channels", "neck_repeats"):
+        for option in self.counts():
             refuse(
                 getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1"
             )

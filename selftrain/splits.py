@@ -11,7 +11,6 @@ import numpy as np
 from selftrain.data.dataset import Labelled
 from selftrain.data.fractions import fraction_ids, missing_classes, read_fraction, write_fraction
 from selftrain.data.pool import Pool, read_pool, rest_pool
-from selftrain.data.shapes.generate import generate
 from selftrain.data.source import Source
 from selftrain.recipe import Recipe, digest
 from selftrain.system.errors import UserError
@@ -61,24 +60,13 @@ def load(
     warn: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> Splits:
-    """Read what `recipe` asks for by `source` (CocoSource, VocSource), generating it first where that is the
+    """Read what `recipe` asks for by `source`, such as CocoSource, generating it first where that is the
     `shapes` set.
 
     Of several processes the main one goes first (accelerator.main_process_first): the others then find the
     set finished. Raises UserError for anything wrong.
     """
-    root = Path(recipe.data)
-    if recipe.data == "shapes":
-        name = "shapes" if source.layout == "coco" else f"shapes-{source.layout}"
-        try:
-            root = generate(
-                Path(recipe.out) / f"{name}-{recipe.shapes.digest()}",
-                recipe.shapes,
-                progress=progress,
-                layout=source.layout,
-            )
-        except FileExistsError as error:
-            raise UserError(str(error)) from error
+    root = source.generated(recipe, progress) if recipe.data == "shapes" else Path(recipe.data)
     whole, val, test = source.read(recipe, root, warn)
     ids = _labelled(recipe, source, whole)
     train = whole.subset(ids)
@@ -119,11 +107,12 @@ def _pool(
         return rest_pool(whole, train.image_ids)
     if not recipe.unlabeled:
         return source.own_pool(recipe, root, whole)
-    pool = read_pool(recipe.unlabeled, labels=source.layout == "coco")
-    if pool.hidden is not None and pool.hidden.class_names != whole.class_names:
+    pool = read_pool(recipe.unlabeled)
+    hidden = source.hidden_labels(recipe, pool)
+    if hidden is not None and hidden.class_names != whole.class_names:
         warn("the pool's own labels are of other classes, so pseudo-labels cannot be measured by them")
-        pool = replace(pool, hidden=None)
-    return pool
+        hidden = None
+    return replace(pool, hidden=hidden)
 
 
 def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:

@@ -76,7 +76,11 @@ def _record(cell: Path) -> dict:
 def _labels(cell: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted(
-        [*cell.rglob("labels-*.json"), *cell.rglob("masks/**/*.png")], key=lambda file: file.name
+        [
+            *cell.rglob("labels-*"),
+            *cell.rglob("masks/**/*.png"),
+        ],
+        key=lambda file: file.name,
     ):
         digest.update(file.read_bytes())
     return digest.hexdigest()

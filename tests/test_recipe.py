@@ -190,10 +190,11 @@ def test_which_fields_are_no_part_of_an_identity(recipe, never, student):
 @pytest.mark.parametrize(
     "recipe, own",
     [
-        (DetectionRecipe, {"pseudo_ignore": None}),
+        (DetectionRecipe, {"neck_separable": False, "pseudo_ignore": None}),
         (
             SegmentationRecipe,
             {
+                "neck_separable": False,
                 "teacher_scales": (1.0,),
                 "teacher_flip": False,
                 "soft": False,
@@ -205,7 +206,6 @@ def test_which_fields_are_no_part_of_an_identity(recipe, never, student):
 )
 def test_the_values_at_which_a_field_does_nothing(recipe, own):
     assert neutral_fields(recipe) == own | {
-        "neck_separable": False,
         "drop_path": 0.0,
         "accumulate": 1,
         "momentum": 0.0,

@@ -155,7 +155,7 @@ class BrightnessScorer:
 
 
 class BrightnessLabeller(BrightnessScorer):
-    raw_fields, label_fields = ("image_size",), ()
+    raw_fields, label_fields, suffix = ("image_size",), (), ".json"
 
     def predict(self, model, batch, truth=None):
         return self.assess(model, batch)

@@ -99,7 +99,7 @@ def pseudo_boxes(options: Options) -> list[Line]:
     trainer, task, data = trained(options, demo(), Detection, CocoSource)
     recipe, labeller, teacher = trainer.recipe, task.labeller, trainer.ema.module
     # photos, as a person's pool is; nothing to measure precision by
-    pool = read_pool([data.pool.folder], labels=False)
+    pool = read_pool([data.pool.folder])
     prepared = EvalBatches(pool, recipe.eval_batch, labeller.prepare)
     batches = [prepared[n]["images"] for n in range(len(prepared))]
     branch = teacher.branch(labeller.head).eval()

@@ -172,7 +172,7 @@ def memory(options: Options, pool: Pool, engine: Engine, label: Callable[[Pool],
         (folder / str(copy)).mkdir(parents=True)
         for i in range(len(pool)):
             shutil.copyfile(pool.path(i), folder / str(copy) / pool.path(i).name)
-    many, peaks = read_pool([folder], labels=False), []
+    many, peaks = read_pool([folder]), []
     for photos in (pool, many):
         seen: list[int] = []
         engine.stop.check = lambda: seen.append(psutil.Process().memory_info().rss)

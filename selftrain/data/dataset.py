@@ -1,14 +1,16 @@
 """What every labelled data set is, whatever its labels: photos with names, ids, class names and a hash."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from augment.sample import Sample
+from selftrain.data.image import read_image
 from selftrain.system.errors import UserError
 
 
@@ -29,6 +31,8 @@ class Labelled(ABC):
     """K names"""
     hash: str
     """16 hex digits, of the photos' ids and labels"""
+    in_files: ClassVar[bool] = True
+    """whether each photo is a file of its own; if not, a subclass reads it by `image`"""
 
     def __post_init__(self):
         for name, value in list(vars(self).items()):
@@ -43,6 +47,14 @@ class Labelled(ABC):
     def path(self, i: int) -> Path:
         """Return the file of the photo at position i."""
         return self.folder / self.names[i].decode()
+
+    def image(self, i: int) -> np.ndarray:
+        """Return the photo at position i, (H, W, 3) uint8 RGB.  Raises UserError for a damaged file."""
+        return read_image(self.path(i))
+
+    def file_size(self, i: int) -> int:
+        """Return the bytes of the photo at position i.  Raises OSError for a missing file."""
+        return os.stat(self.path(i)).st_size
 
     @abstractmethod
     def sample(self, i: int) -> Sample:

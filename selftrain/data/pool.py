@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from augment.sample import Sample
-from selftrain.data.coco import read_coco
 from selftrain.data.dataset import Labelled
 from selftrain.data.image import read_image
 from selftrain.system.errors import UserError
@@ -32,6 +31,8 @@ class Pool:
     """16 hex digits, of the names and file sizes"""
     hidden: Labelled | None = None
     """the same images in the same order with labels, only to measure pseudo-labels by"""
+    image: Callable[[int], np.ndarray] | None = None
+    """reads the image (H, W, 3) uint8 at a position, where it is no file of its own"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -42,18 +43,14 @@ class Pool:
 
     def sample(self, i: int) -> Sample:
         """Decode image i, without labels; a file that is missing or damaged is a UserError."""
-        return Sample.unlabelled(read_image(self.path(i)))
+        return Sample.unlabelled(read_image(self.path(i)) if self.image is None else self.image(i))
 
 
-def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
+def read_pool(folders: Sequence[str | Path]) -> Pool:
     """Make a pool of all pictures below these folders, each real file once, sorted by path.
 
-    Of a single folder F, labels in the file ../annotations/instances_F.json are attached as `hidden` if they
-    know every image; with `labels=False` they are not.
-
     Raises:
-        UserError: a folder is missing or cannot be read, there is no picture, a name is not UTF-8, or the
-            labels beside the folder are broken.
+        UserError: a folder is missing or cannot be read, there is no picture, or a name is not UTF-8.
     """
     roots = [Path(os.path.abspath(folder)) for folder in folders]
     if not roots:
@@ -70,8 +67,7 @@ def read_pool(folders: Sequence[str | Path], *, labels: bool = True) -> Pool:
             f"Give a folder with files ending in {' '.join(IMAGE_SUFFIXES)}."
         )
     images = sorted((_encoded(name, common), size) for name, size in by_real_path.values())
-    pool = _pool(common, [name for name, _ in images], [size for _, size in images])
-    return _with_labels(pool) if labels and len(roots) == 1 else pool
+    return _pool(common, [name for name, _ in images], [size for _, size in images])
 
 
 def _encoded(name: str, folder: Path) -> bytes:
@@ -109,12 +105,13 @@ def listed_pool(dataset: Labelled) -> Pool:
     sizes = []
     for i in range(len(dataset)):
         try:
-            sizes.append(os.stat(dataset.path(i)).st_size)
+            sizes.append(dataset.file_size(i))
         except OSError:
             raise UserError(
                 f"{dataset.path(i)}: no such file. Download it again, or correct the folder of the images."
             ) from None
-    return _pool(dataset.folder, dataset.names.tolist(), sizes, dataset)
+    pool = _pool(dataset.folder, dataset.names.tolist(), sizes, dataset)
+    return pool if dataset.in_files else replace(pool, image=dataset.image)
 
 
 def list_images(root: str | Path) -> list[tuple[str, str, int]]:
@@ -159,22 +156,3 @@ def _pool(folder: Path, names: list[bytes], sizes: list[int], hidden: Labelled |
     for name, size in zip(names, sizes, strict=True):
         digest.update(b"%s\0%d\n" % (name, size))
     return Pool(folder, np.array(names), np.array(sizes, np.int64), digest.hexdigest(), hidden)
-
-
-def _with_labels(pool: Pool) -> Pool:
-    """Attach the labels of the json beside the folder, if there is one that knows every image."""
-    path = pool.folder.parent / "annotations" / f"instances_{pool.folder.name}.json"
-    if not path.is_file():
-        return pool
-    try:
-        labels = read_coco(path, pool.folder)
-    except UserError as err:
-        raise UserError(
-            f"{err} These labels only measure the pool: without them, move the file away."
-        ) from None
-    order = np.argsort(labels.names)
-    at = np.minimum(np.searchsorted(labels.names, pool.names, sorter=order), len(labels) - 1)
-    positions = order[at]
-    if not np.array_equal(labels.names[positions], pool.names):
-        return pool
-    return Pool(pool.folder, pool.names, pool.sizes, pool.hash, labels.take(positions))

@@ -8,6 +8,9 @@ import numpy as np
 
 from selftrain.data.dataset import Labelled
 from selftrain.data.pool import Pool
+from selftrain.data.shapes.files import Progress
+from selftrain.data.shapes.generate import Layout, generate
+from selftrain.system.errors import UserError
 
 Warn = Callable[[str], None]
 
@@ -15,8 +18,12 @@ Warn = Callable[[str], None]
 class Source(Protocol):
     """One layout of data sets; it alone knows which options of a recipe belong to it."""
 
-    layout: str
-    """name of the layout: coco or voc"""
+    def generated(self, recipe: Any, progress: Progress | None) -> Path:
+        """The folder of the generated set of the recipe, in this layout; drawn first where it is not there.
+
+        `progress` is called with how many images are done, and how many there are in all.  Raises UserError
+        where the folder holds anything else.
+        """
 
     def read(self, recipe: Any, root: Path, warn: Warn) -> tuple[Labelled, Labelled, Labelled]:
         """(train, val, test) of the folder `root`; test is val where there is no labelled test part.
@@ -29,3 +36,19 @@ class Source(Protocol):
 
     def own_pool(self, recipe: Any, root: Path, train: Labelled) -> Pool:
         """The pool that comes with the data set, such as a generated one's."""
+
+    def hidden_labels(self, recipe: Any, pool: Pool) -> Labelled | None:
+        """What is known of the images of a pool of folders, in its order, to measure pseudo-labels by.
+
+        None where nothing is known.  Raises UserError for labels that are broken.
+        """
+
+
+def generated_shapes(recipe: Any, layout: Layout, progress: Progress | None) -> Path:
+    """The folder of a recipe's generated set in a layout that `generate` knows; see `Source.generated`."""
+    name = "shapes" if layout == "coco" else f"shapes-{layout}"
+    folder = Path(recipe.out) / f"{name}-{recipe.shapes.digest()}"
+    try:
+        return generate(folder, recipe.shapes, progress=progress, layout=layout)
+    except FileExistsError as error:
+        raise UserError(str(error)) from error

@@ -4,6 +4,7 @@
 """
 
 import difflib
+from typing import Any
 
 import timm
 import torch
@@ -32,7 +33,7 @@ class Backbone(nn.Module):
         a name that timm does not know, and for a network without such maps.
         """
         super().__init__()
-        options = dict(features_only=True, pretrained=False)
+        options = dict(features_only=True)
         if drop_path:
             options["drop_path_rate"] = drop_path
         try:
@@ -54,9 +55,11 @@ class Backbone(nn.Module):
             )
             self.net.blocks = self.net.blocks[: last + 1]
         if bn_momentum is not None:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.momentum = bn_momentum
+            set_bn_momentum(self, bn_momentum)
+
+    def again(self, **options: Any) -> nn.Module:
+        """A second network like `net`, with further options of `timm.create_model`, such as pretrained."""
+        return timm.create_model(self.name, features_only=True, out_indices=self.indices, **options)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Turn normalised images (B, 3, H, W) into one map (B, C_l, H_l, W_l) for each level, finest first.
@@ -66,6 +69,13 @@ class Backbone(nn.Module):
         return self.net(images)
 
 
+def set_bn_momentum(network: nn.Module, momentum: float) -> None:
+    """Give all batch norms of a network this momentum: the new batch's share in their statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
+
+
 def _unsuitable(name: str, levels: tuple[int, ...], error: Exception) -> UserError:
     """The message for a network that timm does not know, or one without maps at the strides of `levels`."""
     if timm.is_model(name):
@@ -73,6 +83,11 @@ def _unsuitable(name: str, levels: tuple[int, ...], error: Exception) -> UserErr
             f"{name} has no feature maps at strides {[2**level for level in levels]} ({error}); "
             "choose a convolutional backbone such as resnet50 or tf_efficientnet_b0"
         )
+    return unknown_backbone(name)
+
+
+def unknown_backbone(name: str) -> UserError:
+    """The message for a network that timm does not know, with the nearest ones that it knows."""
     near = difflib.get_close_matches(name, timm.list_models(), n=3)
     near = near or timm.list_models(f"*{name[:6]}*")[:3]
     return UserError(f"timm has no backbone {name!r}; nearest: {', '.join(near) or 'see timm.list_models()'}")

@@ -43,7 +43,7 @@ def draw_gallery(matrix: Matrix) -> Figure:
 
 
 def _draw_example(axes: Axes, image: np.ndarray, example: dict[str, Any], names: list[str]) -> None:
-    """A photo (H, W, 3) with the mask or the boxes that a teacher gave it."""
+    """A photo (H, W, 3) with what a teacher said of it: a mask, boxes, or a caption of the whole photo."""
     if "mask" in example:
         image = _with_mask(image, example["mask"])
     axes.imshow(image, interpolation="nearest")
@@ -61,6 +61,7 @@ def _draw_example(axes: Axes, image: np.ndarray, example: dict[str, Any], names:
             bbox=dict(facecolor=colour, edgecolor="none", pad=0.4, alpha=0.85),
         )
     axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(example.get("caption", ""), fontsize=6)
 
 
 def _with_mask(image: np.ndarray, mask: str) -> np.ndarray:

@@ -109,18 +109,12 @@ def identify(start: str, backbone: str, weights: str | None = None) -> str:
 
 
 def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
-    """The part of a classifier's state that `backbone` has, under the names of timm's feature wrapper."""
+    """The part of a classifier's state that `backbone` has, under the names of its own network."""
     # fit_state has checked the file; timm's warning about the classifier's own layers would only alarm
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "weights.pth")
-        net = timm.create_model(
-            backbone.name,
-            features_only=True,
-            out_indices=backbone.indices,
-            pretrained=True,
-            pretrained_cfg_overlay={"file": f"{folder}/weights.pth"},
-        )
+        net = backbone.again(pretrained=True, pretrained_cfg_overlay={"file": f"{folder}/weights.pth"})
     loaded = {tensor.numpy().tobytes() for tensor in state.values()}
     own = backbone.net.state_dict()  # without the stages past the last map
     features = {name: tensor for name, tensor in net.state_dict().items() if name in own}
@@ -131,7 +125,7 @@ def _feature_state(state: State, backbone: Backbone, origin: str) -> State:
     ]
     if left_random:
         raise UserError(
-            f"{origin}: timm left {len(left_random)} tensors of {backbone.name}'s feature maps "
+            f"{origin}: timm left {len(left_random)} tensors of {backbone.name} "
             f"without weights, {left_random[0]} first; choose another --backbone"
         )
     return features

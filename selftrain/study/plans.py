@@ -68,8 +68,10 @@ class _Cached:
     """A data source that reads each data set once, however many cells use it."""
 
     def __init__(self, source):
-        self.layout, self.import_ids, self.own_pool = source.layout, source.import_ids, source.own_pool
         self._source, self._read = source, {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
 
     def read(self, recipe: Recipe, root: Path, warn: Callable[[str], None]):
         """(train, val, test), as the source itself reads them."""

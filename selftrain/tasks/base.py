@@ -1,4 +1,4 @@
-"""What the tasks on images share: trunk, pyramid, augmentation, and how images become batches."""
+"""What the tasks on images share: augmentation, and how images become batches."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -6,24 +6,17 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from augment import Sample, build_policy, fit
 from augment.policies import Policy
-from selftrain.models.backbone import Backbone
-from selftrain.models.fpn import FPN
-from selftrain.models.nasfpn import LEVELS, NASFPN
-from selftrain.models.network import TimmTrunk
 from selftrain.recipe import Recipe
-from selftrain.system.errors import UserError
 from selftrain.tasks.protocol import Batch
 
 
 class BaseTask:
-    """A task on labelled images: augmentation by a policy, a timm trunk, one head on a feature pyramid."""
+    """A task on labelled images: its recipe, its classes, and the colour of its padding."""
 
-    levels: tuple[int, ...]
-    """Levels of the pyramid, finest first; level l has the stride 2**l"""
     strategies: dict[str, Callable] = {}
     """Strategies to buy labels by: none yet"""
 
@@ -38,31 +31,6 @@ class BaseTask:
         """
         fill = tuple(round(m * 255) for m in mean)
         return type(self)(recipe or self.recipe, self.class_names, fill)
-
-    def trunk(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TimmTrunk:
-        """A timm trunk with fresh weights that gives the maps on which the pyramid is built.
-
-        `mean`, `std`: of RGB pixels in 0..1, by which the trunk normalises its inputs.  Raises UserError for
-        a backbone that does not exist or has no such maps.
-        """
-        r = self.recipe
-        levels = tuple(level for level in self.levels if level <= 5)
-        return TimmTrunk(Backbone(r.backbone, levels, r.drop_path, r.bn_momentum), mean, std)
-
-    def neck(self, trunk: TimmTrunk) -> nn.Module:
-        """The recipe's pyramid with fresh weights: the trunk's maps -> one (B, channels, H_l, W_l) a level.
-
-        Raises UserError for levels that this kind of pyramid cannot have.
-        """
-        r, levels = self.recipe, self.levels
-        if r.neck == "fpn":
-            return FPN(trunk.channels, r.channels, len(levels) - len(trunk.channels), r.bn_momentum)
-        if levels != LEVELS:
-            raise UserError(
-                f"--neck nasfpn has the levels {LEVELS[0]} to {LEVELS[-1]}, not {levels[0]} to {levels[-1]}; "
-                "choose --min-level 3 --max-level 7, or --neck fpn"
-            )
-        return NASFPN(trunk.channels, r.channels, r.neck_repeats, r.neck_separable, r.bn_momentum)
 
 
 class Augmented:

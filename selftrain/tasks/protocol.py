@@ -100,6 +100,8 @@ class Labeller(Protocol[S]):
     """of the recipe: what raw predictions depend on"""
     label_fields: tuple[str, ...]
     """and what their selection depends on"""
+    suffix: str
+    """of a label file's name: .json, .csv"""
 
     def prepare(self, samples: list[S]) -> Batch:
         """As a scorer's."""

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,16 @@ def test_another_process_draws_the_same():
         cwd=Path(__file__).parents[2],
     )
     assert there.stdout.strip() == digest(Draws("S4"))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_is_said_of_the_whole_picture_stays_as_it_is(name):
+    target = np.array([0.25, 0.75], np.float32)
+    sample = replace(street(), target=target)
+    for seed in range(20):
+        augmented = build_policy(name, 64)(sample, seed)
+        assert augmented.target is target and augmented.image.shape == (64, 64, 3)
+    assert fit(sample, 64)[0].target is target and sample.clipped().target is target
 
 
 def test_input_is_never_written_to():

@@ -1,10 +1,12 @@
 """Pools: photos whose labels training never sees."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from selftrain.data.coco.source import CocoSource
 from selftrain.data.pool import listed_pool, read_pool, rest_pool
 from selftrain.data.voc import read_voc
 from tests.data.makers import coco, label, photo, read, refuses, stem, voc, write
@@ -54,13 +56,17 @@ def test_labels_beside_the_pool_are_hidden_ones(tmp_path):
     labels = write(tmp_path / "annotations" / "instances_unlabeled2017.json", content)
     for i in range(3):
         photo(tmp_path / "unlabeled2017" / f"{i}.jpg", i)
-    pool = read_pool([tmp_path / "unlabeled2017"])
-    assert [pool.hidden.path(i) for i in range(3)] == [pool.path(i) for i in range(3)]
-    assert pool.hidden.image_ids.tolist() == [10, 20, 30] and pool.sample(0).boxes.shape == (0, 4)
-    photo(tmp_path / "unlabeled2017" / "unknown.jpg", 7)
-    assert read_pool([tmp_path / "unlabeled2017"]).hidden is None
+    folder, recipe = tmp_path / "unlabeled2017", SimpleNamespace(unlabeled=("unlabeled2017",))
+    pool = read_pool([folder])
+    hidden = CocoSource.hidden_labels(recipe, pool)
+    assert [hidden.path(i) for i in range(3)] == [pool.path(i) for i in range(3)]
+    assert hidden.image_ids.tolist() == [10, 20, 30] and pool.sample(0).boxes.shape == (0, 4)
+    assert CocoSource.own_pool(recipe, tmp_path, hidden).hidden.image_ids.tolist() == [10, 20, 30]
+    assert CocoSource.hidden_labels(SimpleNamespace(unlabeled=("unlabeled2017", "more")), pool) is None
+    photo(folder / "unknown.jpg", 7)
+    assert CocoSource.hidden_labels(recipe, read_pool([folder])) is None
     write(labels, "{")
-    refuses(lambda: read_pool([tmp_path / "unlabeled2017"]), labels, "move the file away")
+    refuses(lambda: CocoSource.hidden_labels(recipe, read_pool([folder])), labels, "move the file away")
 
 
 def test_rest_pool_is_what_the_fraction_leaves(tmp_path):

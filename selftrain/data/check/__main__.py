@@ -3,7 +3,7 @@
     python -m selftrain.data.check DIR
     python -m selftrain.data.check DIR --pool PHOTOS --report report.json
 
-DIR is in COCO's layout or in PASCAL VOC's. Every image is decoded, so COCO's 123,000 take some minutes. The
+DIR is in any layout that the programs read. Every image is decoded, so COCO's 123,000 take some minutes. The
 exit status is 1 if training would stop or its result be wrong, else 0.
 """
 
@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from selftrain.data.check.folder import PARTS, check_folder
+from selftrain.data.check.folder import LAYOUTS, PARTS, check_folder
 from selftrain.data.check.report import SHOWN, Report, print_report
 from selftrain.system.files import write_atomic
 
@@ -28,8 +28,7 @@ _Place = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 
 @dataclass(frozen=True)
 class Arguments:
-    """List everything wrong with a folder in COCO's or PASCAL VOC's layout and a pool of photos, before a
-    long run meets it.
+    """List everything wrong with the folder of a data set and a pool of photos, before a long run meets it.
 
     Reads every annotation and decodes every image and mask. Exits with 1 if there are errors; warnings and
     notes do not stop training.
@@ -41,7 +40,7 @@ class Arguments:
         tyro.conf.arg(
             metavar="DIR",
             help="folder with annotations/instances_{train,val}*.json and the image folders they name, "
-            "or VOC's with ImageSets/Segmentation/{train,val}.txt",
+            f"or one {', or '.join(layout.about for layout in LAYOUTS)}",
         ),
     ]
     train_json: _Place = None

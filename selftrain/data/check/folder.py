@@ -1,7 +1,8 @@
 """Which format a folder is in, and so which check it gets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from selftrain.data.check.coco import check_coco
 from selftrain.data.check.images import Progress, no_progress
@@ -17,6 +18,27 @@ Place = tuple[Path | None, Path | None]
 """annotation file and image folder of a part, as the user named them; None for what is to be found"""
 
 
+class Layout(NamedTuple):
+    """A layout besides COCO's that folders of data sets may have."""
+
+    about: str
+    """what a person is told to have, after `a folder`"""
+    fits: Callable[[Path], Any]
+    """whether a folder is in this layout"""
+    check: Callable[[Path, list[Path], int, Progress], Report]
+    """folder, pool, workers, progress -> all that is wrong"""
+
+
+LAYOUTS = (
+    Layout(
+        "in PASCAL VOC's layout, with ImageSets/Segmentation, JPEGImages and SegmentationClass",
+        voc_folders,
+        check_voc,
+    ),
+)
+"""the first that fits is taken; a folder of annotations/instances_*.json, or of none of them, is COCO's"""
+
+
 def check_folder(
     folder: Path,
     places: Mapping[str, Place],
@@ -24,7 +46,7 @@ def check_folder(
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Report:
-    """Check a folder in COCO's or PASCAL VOC's layout and a pool of photos.
+    """Check a folder in COCO's layout, or in one of `LAYOUTS`, and a pool of photos.
 
     Args:
         folder: the folder of the data set.
@@ -33,19 +55,12 @@ def check_folder(
         workers: processes that decode.
         progress: wraps the stream of decoded images, given their number.
     """
-    if _is_voc(folder, places):
-        return check_voc(folder, pool, workers, progress)
+    named = any(place is not None for part in PARTS for place in places[part])
+    if not named and not any((folder / "annotations").glob("instances_*.json")):
+        for layout in LAYOUTS:
+            if layout.fits(folder):
+                return layout.check(folder, pool, workers, progress)
     return _check_coco_folder(folder, places, pool, workers, progress)
-
-
-def _is_voc(folder: Path, places: Mapping[str, Place]) -> bool:
-    """Say whether the folder is in VOC's layout and not in COCO's.
-
-    What is in neither is taken for COCO's, whose options say where parts lie.
-    """
-    if any(place is not None for part in PARTS for place in places[part]):
-        return False
-    return not any((folder / "annotations").glob("instances_*.json")) and bool(voc_folders(folder))
 
 
 def _check_coco_folder(
@@ -67,9 +82,6 @@ def _check_coco_folder(
         if message is not list(missing.values())[-1]:
             message = message.split(" Expected:")[0]  # the tree it ends with is shown once
         elif not layout:
-            cure = (
-                "or give a folder in PASCAL VOC's layout, "
-                "with ImageSets/Segmentation, JPEGImages and SegmentationClass"
-            )
+            cure = f"or give a folder {', or '.join(layout.about for layout in LAYOUTS)}"
         report.add("error", part, "part missing", [message], cure)
     return report

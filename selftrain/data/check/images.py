@@ -67,7 +67,7 @@ class Decoded(NamedTuple):
 def check_pool(report: Report, folders: list[Path]) -> list[Photo]:
     """Note the pool in the report and return its photos; none if it cannot be read, which is an error."""
     try:
-        pool = read_pool(folders, labels=False)
+        pool = read_pool(folders)
     except UserError as err:
         report.add("error", "pool", "pool unreadable", [str(err)], "")
         return []

@@ -7,7 +7,8 @@ import numpy as np
 
 from selftrain.data.dataset import Labelled
 from selftrain.data.pool import Pool, listed_pool, rest_pool
-from selftrain.data.source import Warn
+from selftrain.data.shapes.files import Progress
+from selftrain.data.source import Warn, generated_shapes
 from selftrain.data.voc import find_voc, has_labels, import_ids, read_voc
 from selftrain.system.errors import UserError
 
@@ -15,7 +16,10 @@ from selftrain.system.errors import UserError
 class VocSource:
     """PASCAL VOC's layout: lists of names, photos, and an index PNG for each."""
 
-    layout = "voc"
+    @staticmethod
+    def generated(recipe: Any, progress: Progress | None) -> Path:
+        """The folder of the recipe's generated set; see `Source.generated`."""
+        return generated_shapes(recipe, "voc", progress)
 
     @staticmethod
     def read(recipe: Any, root: Path, warn: Warn) -> tuple[Labelled, Labelled, Labelled]:
@@ -49,3 +53,8 @@ class VocSource:
         if recipe.protocol == "train+pseudo_aug":
             return rest_pool(read_voc(root, "train_aug", classes=train.class_names), train.image_ids)
         return listed_pool(read_voc(root, "unlabeled", classes=train.class_names))
+
+    @staticmethod
+    def hidden_labels(recipe: Any, pool: Pool) -> Labelled | None:
+        """None: of photos in folders this layout knows no masks."""
+        return None

@@ -30,6 +30,7 @@ class BoxLabeller(BoxFinder):
 
     raw_fields = ("image_size", "eval_batch", "nms", "score_threshold")
     label_fields = ("pseudo_threshold", "pseudo_ignore", "pseudo_empty")
+    suffix = ".json"
 
     def __init__(self, recipe: DetectionRecipe, fill: tuple[int, ...], class_names: tuple[str, ...]):
         """`fill`: RGB of the padding; `class_names`: of the teacher and the student."""

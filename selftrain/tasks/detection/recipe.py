@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from selftrain.fields import never, student
-from selftrain.recipe import Data, Evaluation, Model, Optimiser, Recipe, SelfTraining, refuse
+from selftrain.recipe import Data, Evaluation, Optimiser, PyramidModel, Recipe, SelfTraining, refuse
 
 FILES = ("train_json", "val_json", "test_json", "train_images", "val_images", "test_images")
 
@@ -29,7 +29,7 @@ class CocoData(Data):
 
 
 @dataclass(frozen=True)
-class RetinaNetModel(Model):
+class RetinaNetModel(PyramidModel):
     """The network: RetinaNet."""
 
     min_level: int = 3

@@ -9,12 +9,12 @@ from torch import nn
 
 from selftrain.models.network import TimmTrunk
 from selftrain.models.retinanet import RetinaHead
-from selftrain.tasks.base import BaseTask
 from selftrain.tasks.detection.boxes import BoxObjective, BoxScorer
 from selftrain.tasks.detection.labeller import BoxLabeller
+from selftrain.tasks.pyramid import PyramidTask
 
 
-class Detection(BaseTask):
+class Detection(PyramidTask):
     """The task of `benchmarks/coco.py`."""
 
     @property

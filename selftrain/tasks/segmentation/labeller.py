@@ -24,6 +24,7 @@ class MaskLabeller(MaskFinder):
 
     raw_fields = ("image_size", "eval_batch", "teacher_scales", "teacher_flip", "pseudo_threshold", "soft")
     label_fields = ()
+    suffix = ".json"
 
     def announce(self, pool: Pool) -> str | None:
         """The disk that soft labels will take; None for hard ones, which take little."""

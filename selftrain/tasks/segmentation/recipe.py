@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from selftrain.fields import always, never, student
-from selftrain.recipe import Data, Evaluation, Recipe, SelfTraining, refuse
+from selftrain.recipe import Data, Evaluation, PyramidModel, Recipe, SelfTraining, refuse
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MaskEvaluation(Evaluation):
 
 # As in `Recipe`, the last base's fields come first.
 @dataclass(frozen=True)
-class SegmentationRecipe(MaskEvaluation, PseudoMasks, VocData, Recipe):
+class SegmentationRecipe(MaskEvaluation, PseudoMasks, PyramidModel, VocData, Recipe):
     """Everything that decides a run of segmentation."""
 
     task = "pascal"

@@ -10,12 +10,12 @@ from torch import nn
 from selftrain.models.nasfpn import LEVELS
 from selftrain.models.network import TimmTrunk
 from selftrain.models.segmenter import SegmentationHead
-from selftrain.tasks.base import BaseTask
+from selftrain.tasks.pyramid import PyramidTask
 from selftrain.tasks.segmentation.labeller import MaskLabeller
 from selftrain.tasks.segmentation.masks import MaskObjective, MaskScorer
 
 
-class Segmentation(BaseTask):
+class Segmentation(PyramidTask):
     """The task of `benchmarks/pascal.py`."""
 
     levels = LEVELS

@@ -242,7 +242,7 @@ def test_pseudo_labels_of_other_classes_and_damaged_lists_are_refused(photos, tm
 
 def test_a_pool_of_plain_photos_has_no_truth_to_compare_with(photos, tmp_path):
     dataset, truths = photos
-    pool = read_pool([dataset.folder], labels=False)
+    pool = read_pool([dataset.folder])
     labeller, folder = task().labeller, tmp_path / "p"
     predictions = {i: pseudo_masks.hard_mask(teacher_of(t, 0.9), 0.5) for i, t in enumerate(truths)}
     parts = Parts(folder)
