@@ -17,6 +17,8 @@ from selftrain.models.anchors import BACKGROUND, IGNORED, RATIOS, SCALES, grid_a
 
 ANCHORS_PER_CELL = len(RATIOS) * len(SCALES)
 CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+BOXES_PER_NMS = 300
+"""Of several classes in one call, about: its cost grows with the square"""
 
 
 class LevelHead(nn.Module):
@@ -196,8 +198,9 @@ def detections(
 ) -> tuple[Tensor, ...]:
     """One (N, 6) an image: x1 y1 x2 y2 in input pixels, score, class, best first, N <= `most`.
 
-    Official post-processing: of the `candidates` best (anchor, class) pairs with score >= `score`, NMS a
-    class at IoU `nms`. In float32, because half-precision NMS costs AP.
+    The official post-processing: of each class its `candidates` best anchors with score >= `score`, of all
+    levels together; NMS a class at IoU `nms`; then the `most` best boxes of all classes.  Of equal scores the
+    lower class goes first, then the earlier anchor.
     """
     batch, _, classes = logits.shape
     flat = logits.float().flatten(1)  # B A*K
@@ -205,27 +208,51 @@ def detections(
     image, place = (flat >= (math.log(score / (1 - score)) if score > 0 else -math.inf)).nonzero(
         as_tuple=True
     )
-    value = flat[image, place]
-    counts = image.bincount(minlength=batch).tolist()
-    if max(counts) > candidates:
-        starts = [sum(counts[:i]) for i in range(batch)]
-        keep = torch.cat(
-            [
-                start + part.topk(min(candidates, len(part))).indices
-                for start, part in zip(starts, value.split(counts))
-            ]
-        )
-        image, place, value = image[keep], place[keep], value[keep]
-        counts = [min(count, candidates) for count in counts]
-    anchor, label = place // classes, place % classes
+    group = image * classes + place % classes
+    best, counts = _best_of_groups(flat[image, place], group, batch * classes, candidates)
+    image, place, group = image[best], place[best], group[best]
+    anchor, label, scores = place // classes, place % classes, flat[image, place].sigmoid()
     boxes = clip_boxes_to_image(CODER.decode_single(deltas[image, anchor].float(), anchors[anchor]), size)
-    # classes are moved apart, so that one NMS an image serves them all (torchvision's batched_nms, for the
-    # whole batch at once)
-    separated = boxes + (label * (max(size) + 1.0))[:, None]
-    scores = value.sigmoid()
+
+    kept = _suppress(boxes, scores, group, counts, max(size) + 1.0, nms)
+    kept = kept[scores[kept].argsort(descending=True, stable=True)]
+    kept = kept[image[kept].argsort(stable=True)]
+    rows = torch.cat([boxes, scores[:, None], label[:, None]], 1)[kept]
+    by_image = rows.split(image[kept].bincount(minlength=batch).tolist())
+    return tuple(each[:most] for each in by_image)
+
+
+def _best_of_groups(value: Tensor, group: Tensor, groups: int, most: int) -> tuple[Tensor, list[int]]:
+    """Indices into `value` (N,), group by group and best first, at most `most` of each group (N,).
+
+    Also how many of each group these are, a list of `groups` numbers.
+    """
+    order = value.argsort(descending=True, stable=True)
+    order = order[group[order].argsort(stable=True)]
+    counts = group.bincount(minlength=groups)
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[group[order]]
+    return order[rank < most], counts.clamp(max=most).tolist()
+
+
+def _suppress(
+    boxes: Tensor, scores: Tensor, group: Tensor, counts: list[int], apart: float, threshold: float
+) -> Tensor:
+    """Indices of the boxes (N, 4) that survive NMS within their group (N,); `counts`: boxes of each group.
+
+    Groups are moved `apart`, so that one call serves several (as in torchvision's batched_nms): a call for
+    each costs more than its work where groups are small, and one call for all compares every pair.  In
+    float64 the moved boxes are exact, which also spares AP what half-precision NMS costs.
+    """
+    calls, size = [], 0
+    for count in counts:
+        if size and size + count > BOXES_PER_NMS:
+            calls.append(size)
+            size = 0
+        size += count
+    calls.append(size)
+    moved = boxes.double() + (group * apart)[:, None].double()
     kept, start = [], 0
-    for moved, score_of in zip(separated.split(counts), scores.split(counts)):
-        kept.append(nms_boxes(moved, score_of, nms)[:most] + start)
-        start += len(moved)
-    rows = torch.cat([boxes, scores[:, None], label[:, None]], 1)[torch.cat(kept)]
-    return rows.split([len(k) for k in kept])
+    for box, score in zip(moved.split(calls), scores.double().split(calls)):
+        kept.append(nms_boxes(box, score, threshold) + start)
+        start += len(box)
+    return torch.cat(kept)

@@ -6,14 +6,18 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import box_iou, clip_boxes_to_image
 
+from selftrain.models.anchors import grid_anchors
 from selftrain.models.nasfpn import NASFPN
 from selftrain.models.network import Branch
-from selftrain.models.retinanet import RetinaHead, detections, retinanet_losses
+from selftrain.models.retinanet import CODER, RetinaHead, detections, retinanet_losses
 from selftrain.tasks.detection.task import Detection
 from tests.models.networks import CLASSES, IMAGENET, SIZE, retinanet, trunk
 from tests.programs import load
@@ -114,13 +118,58 @@ def test_boxes_equal_torchvisions(pair):
         assert (a[:, 5] == b["labels"]).float().mean() > 0.99  # two equal scores may stand in either order
 
 
-def test_only_the_best_candidates_enter_nms(pair):
+def test_only_the_best_candidates_of_each_class_enter_nms(pair):
     model, _, images = pair
     with torch.no_grad():
         logits, deltas, anchors = model(images)
         few = detections(logits, deltas, anchors, (SIZE, SIZE), score=0.0, nms=1.0, candidates=30, most=1000)
     for found, image in zip(few, logits):
-        torch.testing.assert_close(found[:, 4], image.flatten().topk(30).values.sigmoid())
+        best = image.topk(30, 0).values.flatten().sort(descending=True).values
+        torch.testing.assert_close(found[:, 4], best.sigmoid())
+
+
+def official_detections(logits, deltas, anchors, size, score, nms, candidates, most):
+    """The official rule for one image, a class at a time and a box at a time."""
+    boxes = clip_boxes_to_image(CODER.decode_single(deltas, anchors), (size, size))
+    apart = (box_iou(boxes, boxes) <= nms).tolist()
+    found = []
+    for k in range(logits.shape[1]):
+        chances = logits[:, k].sigmoid()
+        kept = []
+        for a in chances.argsort(descending=True, stable=True)[:candidates].tolist():
+            if chances[a] >= score and all(apart[a][b] for b in kept):
+                kept.append(a)
+        found += [[*boxes[a].tolist(), float(chances[a]), k] for a in kept[:most]]
+    return sorted(found, key=lambda row: -row[4])[:most]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 20, 5000]), st.sampled_from([5, 100]), st.booleans())
+def test_detections_follow_the_official_rule(seed, candidates, most, ties):
+    generator = torch.Generator().manual_seed(seed)
+    anchors = grid_anchors([(4, 4)], [16], (64, 64), scale=2.0)
+    logits = torch.randn(3, len(anchors), 4, generator=generator) * 2
+    logits[..., 0] += 3  # one class is found everywhere, with the highest scores
+    if ties:
+        logits = logits.round()
+    deltas = torch.randn(3, len(anchors), 4, generator=generator) * 0.2
+    options = dict(score=0.3, nms=0.5, candidates=candidates, most=most)
+    found = detections(logits, deltas, anchors, (64, 64), **options)
+    for rows, *image in zip(found, logits, deltas, strict=True):
+        wanted = torch.tensor(official_detections(*image, anchors, 64, **options))
+        torch.testing.assert_close(rows, wanted)
+    assert all(rows[:, 5].unique().tolist() == [0, 1, 2, 3] for rows in found) or most == 5
+
+
+def test_images_without_detections_stay():
+    anchors = grid_anchors([(4, 4)], [16], (64, 64))
+    logits = torch.full((3, len(anchors), 2), -9.0)
+    logits[1, 5, 1] = 2.0
+    found = detections(logits, torch.zeros(3, len(anchors), 4), anchors, (64, 64))
+    assert [len(rows) for rows in found] == [0, 1, 0] and found[1][0, 5] == 1
+    assert [len(rows) for rows in detections(logits[:1], logits.new_zeros(1, 144, 4), anchors, (64, 64))] == [
+        0
+    ]
 
 
 def test_losses_equal_torchvisions(pair):
