@@ -58,9 +58,10 @@ class BoxOptimiser(Optimiser):
 class PseudoBoxes(SelfTraining):
     """The pseudo-labels of the pool, which are boxes, and the students that learn from them."""
 
-    pseudo_threshold: float | Literal["auto"] = student(0.5)
-    """keep detections with at least this score; `auto`: the score at which boxes an image match the human
-    labels'"""
+    pseudo_threshold: float | Literal["auto", "auto-global"] = student(0.5)
+    """keep detections with at least this score; `auto`: for each class the score, of 0.1 or more, at which
+    its boxes an image match the human labels'; `auto-global`: one such score for all classes together, at
+    which a class that the teacher is less sure of may vanish"""
     pseudo_ignore: float | None = student(None, neutral=None)
     """detections between this score and the threshold are neither object nor background; default: they are
     background"""
@@ -110,7 +111,7 @@ class DetectionRecipe(BoxEvaluation, PseudoBoxes, BoxOptimiser, RetinaNetModel, 
 
     def _check_scores(self) -> None:
         refuse(not 0 < self.score_threshold < 1, f"--score-threshold {self.score_threshold} is not in (0, 1)")
-        if self.pseudo_ignore is not None and self.pseudo_threshold != "auto":
+        if self.pseudo_ignore is not None and not isinstance(self.pseudo_threshold, str):
             refuse(
                 not 0 < self.pseudo_ignore < self.pseudo_threshold,
                 f"--pseudo-ignore {self.pseudo_ignore} must lie between 0 "
