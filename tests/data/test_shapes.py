@@ -228,7 +228,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(tmp_path, how):
 @pytest.mark.parametrize(
     "wrong",
     [
-        dict(classes=9),
+        dict(classes=21),
         dict(classes=1),
         dict(difficulty=1.5),
         dict(objects=(3, 1)),

@@ -1,94 +1,21 @@
-"""Textured shapes over calm, cluttered ground: what a generated set holds, and how its images are drawn.
+"""Textured shapes over calm, cluttered ground: how the images of a generated set are drawn.
 
 The class of an object is its texture; silhouette, colour, size and turn are drawn without regard to it. Each
 image is a pure function of the set's seed, its split and its index. `selftrain.data.shapes` writes them to
 files.
-"""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+The canvas is twice as large as the image and shrunk at the end, which smooths the edges.
+"""
 
 import cv2
 import numpy as np
 
 from selftrain.data.shapes import textures
+from selftrain.data.shapes.spec import SPLITS, Shapes
 
-VERSION = 1
-"""version of the images: raise it when the code below, or textures.py, gives other images"""
-SPLITS = ("train", "val", "test", "unlabeled")
-"""the parts of a set"""
-CATEGORY_IDS = (1, 2, 4, 5, 7, 8, 10, 11)
-"""COCO ids of the classes, with gaps as COCO's, so that code which takes an id for an index fails here too"""
 EMPTY = 0.02
 """share of images without an object"""
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """The generated set.
-
-    Counts say how many images there are and never what is in them; every other field changes the images.
-    """
-
-    image_size: int = 65
-    """side of the square images in pixels; at 32 k + 1 TensorFlow's SAME and symmetric padding agree; all
-    that is drawn scales with it"""
-    train: int = 2000
-    """labelled images"""
-    val: int = 300
-    """images for tuning"""
-    test: int = 500
-    """images for reporting"""
-    unlabeled: int = 2000
-    """images of the pool"""
-    classes: int = 6
-    """how many textures, 2 to 8, in the order of textures.NAMES"""
-    objects: tuple[int, int] = (1, 5)
-    """fewest and most objects of an image; a crowded image gets fewer than were drawn, and one image in fifty
-    has none"""
-    difficulty: float = 0.3
-    """0 to 1: smaller objects, less contrast, more clutter, noise, blur and occlusion"""
-    seed: int = 0
-    """another seed, other images"""
-
-    def __post_init__(self):
-        object.__setattr__(self, "objects", tuple(self.objects))  # a list where it came from json
-        # 0 and 0.0 are one set, and one digest.
-        object.__setattr__(self, "difficulty", float(self.difficulty))
-        fewest_first = len(self.objects) == 2 and 0 <= self.objects[0] <= self.objects[1]
-        for ok, need in (
-            (self.image_size >= 33, "image_size >= 33"),
-            (min(self.train, self.val, self.test, self.unlabeled) >= 0, "no negative count"),
-            (2 <= self.classes <= len(textures.NAMES), f"2 <= classes <= {len(textures.NAMES)}"),
-            (fewest_first, "0 <= objects[0] <= objects[1]"),
-            (0 <= self.difficulty <= 1, "0 <= difficulty <= 1"),
-            (self.seed >= 0, "seed >= 0"),
-        ):
-            if not ok:
-                raise ValueError(f"shapes: {need} does not hold in {self}")
-
-    def between(self, easy: float, hard: float) -> float:
-        """Return the value at this difficulty, linear between the easiest and the hardest."""
-        return easy + (hard - easy) * self.difficulty
-
-    def smallest(self) -> float:
-        """Return the side of the smallest object in pixels."""
-        return self.between(18, 8) * self.image_size / 65
-
-    def categories(self) -> list[dict]:
-        """Return COCO's category records; the class `i` of `render` is the i-th of them."""
-        return [
-            dict(id=i, name=name, supercategory="texture")
-            for i, name in zip(CATEGORY_IDS[: self.classes], textures.NAMES)
-        ]
-
-    def digest(self) -> str:
-        """Return 16 hex digits of the fields and of the code's version: equal digests mean equal files."""
-        return hashlib.sha256(json.dumps([VERSION, asdict(self)], sort_keys=True).encode()).hexdigest()[:16]
-
-
-# ---- drawing. The canvas is twice as large as the image and shrunk at the end, which smooths the edges.
+_NO_CLASS = -1
 
 
 def render(spec: Shapes, split: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +29,8 @@ def render(spec: Shapes, split: str, index: int) -> tuple[np.ndarray, np.ndarray
     Returns:
         The image (H, W, 3) uint8 RGB; boxes (N, 4) float32, x1, y1, x2, y2 in pixels, tight round what is
         visible, so that a one-pixel object is 1 wide; classes (N,) int64 from 0; and masks (N, H, W) bool,
-        the visible pixels of each object. Masks do not overlap: later objects hide earlier ones.
+        the visible pixels of each object. Masks do not overlap: later objects hide earlier ones. Distractors
+        hide objects too, and are in none of these.
 
     Raises:
         ValueError: the split is unknown.
@@ -112,21 +40,31 @@ def render(spec: Shapes, split: str, index: int) -> tuple[np.ndarray, np.ndarray
     side = spec.image_size
     canvas = _ground(spec, rng)
     owner = np.full((side, side), -1, np.int64)  # which object each pixel shows
-    needed, classes = [], []  # pixels that each object must keep visible
+    needed, centres, labels = [], [], []  # pixels that each object must keep visible
     count = 0 if rng.random() < EMPTY else rng.integers(spec.objects[0], spec.objects[1] + 1)
-    for _ in range(count):
+    for has_class in _order(spec, rng, int(count)):
         # The class is drawn before the place, so that no class is dropped more often than another.
-        label = int(rng.integers(spec.classes))
-        placed = _place(spec, rng, owner, needed)
+        label = int(rng.integers(spec.classes)) if has_class else _NO_CLASS
+        placed = _place(spec, rng, owner, needed, centres)
         if placed:
             size, centre, corner, fine, shown, need = placed
-            _paint(spec, rng, canvas, textures.NAMES[label], size, centre, corner, fine)
+            _paint(spec, rng, canvas, label, size, centre, corner, fine)
             _window(owner, corner, shown)[shown] = len(needed)
             needed.append(need)
-            classes.append(label)
+            centres.append(centre)
+            labels.append(label)
     image = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
-    masks = owner == np.arange(len(needed))[:, None, None]
-    return _photograph(spec, rng, image), _tight(masks), np.array(classes, np.int64), masks
+    classes = np.array(labels, np.int64)
+    masks = owner == np.flatnonzero(classes != _NO_CLASS)[:, None, None]
+    return _photograph(spec, rng, image), _tight(masks), classes[classes != _NO_CLASS], masks
+
+
+def _order(spec: Shapes, rng: np.random.Generator, count: int) -> list[bool]:
+    """Return of each thing to be placed, in this order, whether it is an object with a class."""
+    if not spec.distractors[1]:  # without any draw: older sets know no distractors
+        return [True] * count
+    others = int(rng.integers(spec.distractors[0], spec.distractors[1] + 1))
+    return rng.permutation([True] * count + [False] * others).tolist()
 
 
 def _ground(spec: Shapes, rng: np.random.Generator) -> np.ndarray:
@@ -172,22 +110,27 @@ def _window(array: np.ndarray, corner: np.ndarray, like: np.ndarray) -> np.ndarr
     return array[y : y + like.shape[0], x : x + like.shape[1]]
 
 
-def _place(spec: Shapes, rng: np.random.Generator, owner: np.ndarray, needed: list[float]) -> tuple | None:
+def _place(
+    spec: Shapes, rng: np.random.Generator, owner: np.ndarray, needed: list[float], centres: list[np.ndarray]
+) -> tuple | None:
     """Find room for one more object.
 
     It must show enough of itself inside the frame and leave enough of the earlier ones, of which `owner` (H,
-    W) says which is seen at each pixel, and `needed` how many pixels each must keep.
+    W) says which is seen at each pixel, `needed` how many pixels each must keep, and `centres` where they
+    are.
 
     Returns its size and centre in pixels, the corner (x, y) of the window round it, its mask there on the
     canvas (2h, 2w) bool and in the image (h, w) bool, and the number of pixels that it must keep; None where
     there is no room.
     """
     side = spec.image_size
-    least, visible = spec.smallest(), spec.between(0.9, 0.4)
-    size = least * (38 / 65 * side / least) ** rng.random()  # log-uniform
+    least, visible = spec.smallest(), spec.visible()
+    size = least * (spec.largest() / least) ** rng.random()  # log-uniform
     kept = np.bincount(owner.ravel() + 1, minlength=len(needed) + 1)[1:]
     for _ in range(12):
         centre = rng.uniform(0, side, 2)
+        if spec.occlusion and centres and rng.random() < spec.occlusion:  # close to another
+            centre = (centres[rng.integers(len(centres))] + rng.uniform(-0.6, 0.6, 2) * size).clip(0, side)
         outline = textures.silhouette(size, rng) + centre
         corner = np.floor(outline.min(0)).clip(0, side).astype(int)
         width, height = np.ceil(outline.max(0) + 1).clip(0, side).astype(int) - corner
@@ -204,10 +147,10 @@ def _place(spec: Shapes, rng: np.random.Generator, owner: np.ndarray, needed: li
     return None
 
 
-def _paint(spec: Shapes, rng: np.random.Generator, canvas, name: str, size, centre, corner, fine) -> None:
+def _paint(spec: Shapes, rng: np.random.Generator, canvas, label: int, size, centre, corner, fine) -> None:
     """Draw one object into the canvas, in two colours that stand out from each other and from what is behind.
 
-    `name` is its texture; the rest is as `_place` returns it.
+    `label` is its class or _NO_CLASS; the rest is as `_place` returns it.
     """
     window = _window(canvas, 2 * corner, fine)
     behind = window[fine].mean(0)
@@ -218,13 +161,18 @@ def _paint(spec: Shapes, rng: np.random.Generator, canvas, name: str, size, cent
     outer = np.linalg.norm(shades - behind, axis=2).min(1)
     # The first pair that is good enough is taken, or else the best.
     merit = np.minimum(np.minimum(inner / 0.40, outer / 0.40), 1)
-    first, second = behind + spec.between(1.0, 0.5) * (pairs[merit.argmax()] - behind)
+    first, second = behind + spec.contrast * spec.between(1.0, 0.5) * (pairs[merit.argmax()] - behind)
     turn = rng.uniform(0, 2 * np.pi)
     middle = 2 * (centre - corner) - 0.5
     dx = (np.arange(fine.shape[1]) - middle[0]).astype(np.float32)
     dy = (np.arange(fine.shape[0]) - middle[1]).astype(np.float32)[:, None]
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    share = textures.weights(name, dx * cos + dy * sin, dy * cos - dx * sin, 2 * size, rng)[..., None]
+    u, v = dx * cos + dy * sin, dy * cos - dx * sin
+    if label == _NO_CLASS:
+        share = textures.clutter(u, v, 2 * size, rng)[..., None]
+    else:
+        names = spec.names()
+        share = textures.weights(names[label], u, v, 2 * size, rng, spec.similarity, names)[..., None]
     window[fine] = (share * first + (1 - share) * second)[fine]
 
 

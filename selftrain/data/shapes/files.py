@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,8 +15,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from selftrain.data.shapes import textures
-from selftrain.data.shapes.draw import CATEGORY_IDS, SPLITS, VERSION, Shapes, render
+from selftrain.data.shapes.draw import render
+from selftrain.data.shapes.spec import CATEGORY_IDS, SPLITS, VERSION, Shapes
 from selftrain.data.voc import encode_mask
 
 Layout = Literal["coco", "voc"]
@@ -70,7 +69,9 @@ def write_set(folder: Path, spec: Shapes, layout: Layout, workers: int, progress
             if workers > 1:
                 pool.shutdown(cancel_futures=True)
             raise
-    mark = dict(generator="selftrain.data.shapes", version=VERSION, digest=spec.digest(), spec=asdict(spec))
+    mark = dict(
+        generator="selftrain.data.shapes", version=VERSION, digest=spec.digest(), spec=spec.declared()
+    )
     if layout == "voc":
         mark["layout"] = layout
     (_finish_coco if layout == "coco" else _finish_voc)(folder, spec, records, mark)
@@ -155,5 +156,5 @@ def _finish_voc(folder: Path, spec: Shapes, records: dict[str, list[str]], mark:
     for split, stems in records.items():
         path = folder / "VOC2012" / "ImageSets" / "Segmentation" / f"{split}.txt"
         path.write_text("".join(f"{stem}\n" for stem in stems))
-    names = ("background", *textures.NAMES[: spec.classes])
+    names = ("background", *spec.names())
     (folder / "VOC2012" / "classes.txt").write_text("".join(f"{name}\n" for name in names))

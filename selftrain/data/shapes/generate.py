@@ -16,8 +16,9 @@ import secrets
 import shutil
 from pathlib import Path, PurePosixPath
 
-from selftrain.data.shapes.draw import CATEGORY_IDS, SPLITS, VERSION, Shapes, render
+from selftrain.data.shapes.draw import render
 from selftrain.data.shapes.files import FILES, FOLDERS, MARK, Layout, Progress, write_set
+from selftrain.data.shapes.spec import CATEGORY_IDS, SPLITS, VERSION, Shapes
 
 __all__ = ["CATEGORY_IDS", "MARK", "SPLITS", "VERSION", "Layout", "Shapes", "generate", "render"]
 

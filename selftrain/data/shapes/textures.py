@@ -1,18 +1,44 @@
 """What the objects of the generated set look like.
 
-There are eight textures, which are its classes, and six silhouettes, which are not.
+There are twenty textures, which are its classes, and six silhouettes, which are not.
 A texture is a field of blending weights in [0, 1] between two colours. Its edges are softened over one pixel
 from their signed distance, so that it stays clean when it is turned and shrunk.
+
+Textures are of four kinds. Those of one kind are drawn on the same lattice, axis or centre, so that one can
+be drawn a part of the way towards another: their signed distances are mixed, and so a dot grows corners on
+its way to a check.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-NAMES = ("solid", "stripes", "checks", "dots", "rings", "spokes", "gradient", "grid")
+NAMES = (
+    *("solid", "stripes", "checks", "dots", "rings", "spokes", "gradient", "grid"),
+    *("zigzag", "spiral", "bricks", "halo", "waves", "crosses", "frames", "ridge"),
+    *("triangles", "barcode", "hoops", "petals"),
+)
 """textures in the order in which a set of `n` classes takes them: the first differ most clearly"""
 
 FILL = 0.7
 """area of every silhouette as a share of its size squared: so no shape, and no class, is smaller than
 another"""
+
+NEAREST = 0.6
+"""how far a texture goes at most towards the mean of its kind: two fifths of what tells it from the
+others stay"""
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is drawn at random of one texture on one object; lengths are in pixels."""
+
+    size: float
+    period: float
+    phase_u: float
+    phase_v: float
+    a: float
+    b: float
 
 
 def _soft(distance):
@@ -28,7 +54,143 @@ def _bands(x, period, share=0.5):
     return (share / 2 - np.abs((x / period) % 1 - 0.5)) * period
 
 
-def weights(name: str, u: np.ndarray, v: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+def _cells(u, v, d):
+    """Return each pixel's place in its cell of the lattice, as a share of the period in -0.5..0.5."""
+    return ((c / d.period + p) % 1 - 0.5 for c, p in ((u, d.phase_u), (v, d.phase_v)))
+
+
+# ---- smooth: each returns weights
+
+
+def _solid(u, v, d):
+    return np.full_like(u, 0.5 + 0.15 * d.b)
+
+
+def _gradient(u, v, d):
+    return np.clip(0.5 + u / (0.8 * d.size), 0, 1)
+
+
+def _halo(u, v, d):
+    """From the middle to the border, in all directions alike."""
+    return np.clip(1 - np.hypot(u, v) / ((0.45 + 0.1 * d.a) * d.size), 0, 1)
+
+
+def _ridge(u, v, d):
+    """A gradient that turns back in the middle."""
+    return np.clip(1 - np.abs(u) / ((0.38 + 0.1 * d.a) * d.size), 0, 1)
+
+
+# ---- bands, lattice, radial: each returns the signed distance in pixels to the nearest edge
+
+
+def _stripes(u, v, d):
+    return _bands(u + d.phase_u * d.period, d.period, 0.4 + 0.2 * d.b)
+
+
+def _zigzag(u, v, d):
+    side = np.abs((v / d.period + d.phase_v) % 1 - 0.5) * d.period
+    return _bands(u + d.phase_u * d.period + 1.2 * side, d.period) / 1.56  # its edges slope
+
+
+def _waves(u, v, d):
+    side = 0.22 * d.period * np.sin(2 * np.pi * (v / (1.2 * d.period) + d.phase_v))
+    return _bands(u + d.phase_u * d.period + side, d.period, 0.4 + 0.2 * d.b) / 1.3
+
+
+def _barcode(u, v, d):
+    """A broad band beside a narrow one."""
+    period = 1.3 * d.period
+    x = u + d.phase_u * period
+    return np.maximum(_bands(x, period, 0.36), _bands(x + 0.46 * period, period, 0.16))
+
+
+def _checks(u, v, d):
+    x, y = _bands(u + d.phase_u * d.period, d.period), _bands(v + d.phase_v * d.period, d.period)
+    return np.sign(x * y) * np.minimum(np.abs(x), np.abs(y))
+
+
+def _dots(u, v, d):
+    return (0.30 + 0.06 * d.b - np.hypot(*_cells(u, v, d))) * d.period
+
+
+def _grid(u, v, d):
+    x = _bands(u + d.phase_u * d.period, d.period, 0.25)
+    return np.maximum(x, _bands(v + d.phase_v * d.period, d.period, 0.25))
+
+
+def _bricks(u, v, d):
+    """Joints between rows, each row shifted by half a brick."""
+    y = v / (0.6 * d.period) + d.phase_v
+    x = u / d.period + d.phase_u + 0.5 * (np.floor(y) % 2)
+    return np.maximum(_bands(y, 1, 0.34) * 0.6 * d.period, _bands(x, 1, 0.2) * d.period)
+
+
+def _crosses(u, v, d):
+    x, y = map(np.abs, _cells(u, v, d))
+    return np.minimum(0.37 - np.maximum(x, y), 0.13 - np.minimum(x, y)) * d.period
+
+
+def _triangles(u, v, d):
+    x, y = _cells(u, v, d)
+    return np.minimum(y + 0.44, (0.44 - y - 2 * np.abs(x)) / 2.24) * d.period
+
+
+def _hoops(u, v, d):
+    return (0.1 - np.abs(np.hypot(*_cells(u, v, d)) - 0.28)) * d.period
+
+
+def _rings(u, v, d):
+    return _bands(np.hypot(u, v) + d.phase_u * d.period, d.period)
+
+
+def _spokes(u, v, d):
+    count, radius = 4 + int(3 * d.a), np.hypot(u, v)
+    return _bands(np.arctan2(v, u) / (2 * np.pi), 1 / count) * 2 * np.pi * radius
+
+
+def _spiral(u, v, d):
+    """Two arms."""
+    turn = np.arctan2(v, u) / np.pi
+    return _bands(np.hypot(u, v) + (d.phase_u + turn) * d.period, d.period)
+
+
+def _frames(u, v, d):
+    """Squares round the middle."""
+    return _bands(np.maximum(np.abs(u), np.abs(v)) + d.phase_u * d.period, d.period)
+
+
+def _petals(u, v, d):
+    """Rings with five bulges."""
+    bulge = 1 + 0.3 * np.cos(5 * np.arctan2(v, u))
+    return _bands(np.hypot(u, v) * bulge + d.phase_u * d.period, d.period) / 1.3
+
+
+_KINDS = {
+    "smooth": dict(solid=_solid, gradient=_gradient, halo=_halo, ridge=_ridge),
+    "bands": dict(stripes=_stripes, zigzag=_zigzag, waves=_waves, barcode=_barcode),
+    "lattice": dict(
+        checks=_checks,
+        dots=_dots,
+        grid=_grid,
+        bricks=_bricks,
+        crosses=_crosses,
+        triangles=_triangles,
+        hoops=_hoops,
+    ),
+    "radial": dict(rings=_rings, spokes=_spokes, spiral=_spiral, frames=_frames, petals=_petals),
+}
+# Textures that resemble each other.
+
+
+def weights(
+    name: str,
+    u: np.ndarray,
+    v: np.ndarray,
+    size: float,
+    rng: np.random.Generator,
+    similarity: float = 0.0,
+    classes: tuple[str, ...] = NAMES,
+) -> np.ndarray:
     """Return one texture over a patch: how much of the first of its two colours each pixel has.
 
     The period is a third to a half of the size, so that a texture shows as many repeats on a small object as
@@ -40,6 +202,9 @@ def weights(name: str, u: np.ndarray, v: np.ndarray, size: float, rng: np.random
         v: (H, W) float32, the same along its second axis.
         size: the object's side in pixels.
         rng: draws the texture's phase and shape.
+        similarity: 0 to 1, how far the texture goes towards the mean of those of its kind among the classes;
+            at 1 it keeps two fifths of its difference.
+        classes: the textures that it is to resemble.
 
     Returns:
         (H, W) float32 in [0, 1]. Its mean over an object is near one half for each texture, and on either
@@ -49,34 +214,42 @@ def weights(name: str, u: np.ndarray, v: np.ndarray, size: float, rng: np.random
     Raises:
         ValueError: the name is unknown.
     """
+    kind = next((kind for kind, fields in _KINDS.items() if name in fields), None)
+    if kind is None:
+        raise ValueError(f"no texture {name!r}: one of {', '.join(NAMES)}")
+    draw, flip = _random_draw(size, rng)
+    fields = _KINDS[kind]
+    field = fields[name](u, v, draw)
+    if similarity:
+        alike = [fields[other](u, v, draw) for other in fields if other in classes]
+        field = field + NEAREST * similarity * (sum(alike) / len(alike) - field)
+    w = field if kind == "smooth" else _soft(field)
+    return 1 - w if flip else w
+
+
+def clutter(u: np.ndarray, v: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a texture that is none of the classes: halfway between two of different kinds.
+
+    The arguments and what is returned are those of `weights`.
+    """
+    draw, flip = _random_draw(size, rng)
+    one, other = (
+        fields[rng.integers(len(fields))](u, v, draw)
+        for fields in (
+            list(_KINDS[kind].values()) for kind in rng.permutation(["bands", "lattice", "radial"])[:2]
+        )
+    )
+    w = _soft(0.5 * (one + other))
+    return 1 - w if flip else w
+
+
+def _random_draw(size: float, rng: np.random.Generator) -> tuple[_Draw, bool]:
+    """Draw what is random of a texture, and whether its two colours change places."""
     # There are as many draws for each texture, and Python's floats keep the arrays float32.
     phase_u, phase_v, a, b = rng.random(4).tolist()
     flip = rng.random() < 0.5
     size = float(size)
-    period = size / (2.2 + a)
-    if name == "solid":
-        w = np.full_like(u, 0.5 + 0.15 * b)
-    elif name == "stripes":
-        w = _soft(_bands(u + phase_u * period, period, 0.4 + 0.2 * b))
-    elif name == "checks":
-        x, y = _bands(u + phase_u * period, period), _bands(v + phase_v * period, period)
-        w = _soft(np.sign(x * y) * np.minimum(np.abs(x), np.abs(y)))
-    elif name == "dots":
-        x, y = ((c / period + p) % 1 - 0.5 for c, p in ((u, phase_u), (v, phase_v)))
-        w = _soft((0.30 + 0.06 * b - np.hypot(x, y)) * period)
-    elif name == "rings":
-        w = _soft(_bands(np.hypot(u, v) + phase_u * period, period))
-    elif name == "spokes":
-        count, radius = 4 + int(3 * a), np.hypot(u, v)
-        w = _soft(_bands(np.arctan2(v, u) / (2 * np.pi), 1 / count) * 2 * np.pi * radius)
-    elif name == "gradient":
-        w = np.clip(0.5 + u / (0.8 * size), 0, 1)
-    elif name == "grid":
-        x, y = _bands(u + phase_u * period, period, 0.25), _bands(v + phase_v * period, period, 0.25)
-        w = _soft(np.maximum(x, y))
-    else:
-        raise ValueError(f"no texture {name!r}: one of {', '.join(NAMES)}")
-    return 1 - w if flip else w
+    return _Draw(size, size / (2.2 + a), phase_u, phase_v, a, b), flip
 
 
 def silhouette(size: float, rng: np.random.Generator) -> np.ndarray:
