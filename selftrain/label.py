@@ -81,8 +81,9 @@ def label_pool(
                 "human": human.hash,
                 "folder": "names are relative to the pool's common folder",
             }
-            report = msgspec.json.encode(labeller.select(labels, parts, pool, human, info))
-            write_atomic(report_file(labels), lambda file: file.write(report))
+            report = labeller.select(labels, parts, pool, human, info)
+            content = msgspec.json.encode(report, order="deterministic")
+            write_atomic(report_file(labels), lambda file: file.write(content))
     accelerator.wait_for_everyone()
     seconds = parts.seconds / accelerator.num_processes
     try:
