@@ -108,7 +108,7 @@ def _pool(
     if not recipe.unlabeled:
         return source.own_pool(recipe, root, whole)
     pool = read_pool(recipe.unlabeled)
-    hidden = source.hidden_labels(recipe, pool)
+    hidden = source.hidden_labels(recipe, pool, whole.class_names)
     if hidden is not None and hidden.class_names != whole.class_names:
         warn("the pool's own labels are of other classes, so pseudo-labels cannot be measured by them")
         hidden = None

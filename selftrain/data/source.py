@@ -37,10 +37,11 @@ class Source(Protocol):
     def own_pool(self, recipe: Any, root: Path, train: Labelled) -> Pool:
         """The pool that comes with the data set, such as a generated one's."""
 
-    def hidden_labels(self, recipe: Any, pool: Pool) -> Labelled | None:
+    def hidden_labels(self, recipe: Any, pool: Pool, class_names: tuple[str, ...]) -> Labelled | None:
         """What is known of the images of a pool of folders, in its order, to measure pseudo-labels by.
 
-        None where nothing is known.  Raises UserError for labels that are broken.
+        `class_names` are those of the human labels.  None where nothing is known.  Raises UserError for
+        labels that are broken.
         """
 
 

@@ -58,15 +58,15 @@ def test_labels_beside_the_pool_are_hidden_ones(tmp_path):
         photo(tmp_path / "unlabeled2017" / f"{i}.jpg", i)
     folder, recipe = tmp_path / "unlabeled2017", SimpleNamespace(unlabeled=("unlabeled2017",))
     pool = read_pool([folder])
-    hidden = CocoSource.hidden_labels(recipe, pool)
+    hidden = CocoSource.hidden_labels(recipe, pool, ())
     assert [hidden.path(i) for i in range(3)] == [pool.path(i) for i in range(3)]
     assert hidden.image_ids.tolist() == [10, 20, 30] and pool.sample(0).boxes.shape == (0, 4)
     assert CocoSource.own_pool(recipe, tmp_path, hidden).hidden.image_ids.tolist() == [10, 20, 30]
-    assert CocoSource.hidden_labels(SimpleNamespace(unlabeled=("unlabeled2017", "more")), pool) is None
+    assert CocoSource.hidden_labels(SimpleNamespace(unlabeled=("unlabeled2017", "more")), pool, ()) is None
     photo(folder / "unknown.jpg", 7)
-    assert CocoSource.hidden_labels(recipe, read_pool([folder])) is None
+    assert CocoSource.hidden_labels(recipe, read_pool([folder]), ()) is None
     write(labels, "{")
-    refuses(lambda: CocoSource.hidden_labels(recipe, read_pool([folder])), labels, "move the file away")
+    refuses(lambda: CocoSource.hidden_labels(recipe, read_pool([folder]), ()), labels, "move the file away")
 
 
 def test_rest_pool_is_what_the_fraction_leaves(tmp_path):

@@ -66,7 +66,7 @@ class CocoSource:
         return replace(pool, hidden=labels_beside(pool))
 
     @staticmethod
-    def hidden_labels(recipe: Any, pool: Pool) -> Labelled | None:
+    def hidden_labels(recipe: Any, pool: Pool, class_names: tuple[str, ...]) -> Labelled | None:
         """The labels beside a pool of one folder; see `labels_beside`."""
         return labels_beside(pool) if len(recipe.unlabeled) == 1 else None
 

@@ -55,6 +55,6 @@ class VocSource:
         return listed_pool(read_voc(root, "unlabeled", classes=train.class_names))
 
     @staticmethod
-    def hidden_labels(recipe: Any, pool: Pool) -> Labelled | None:
+    def hidden_labels(recipe: Any, pool: Pool, class_names: tuple[str, ...]) -> Labelled | None:
         """None: of photos in folders this layout knows no masks."""
         return None
