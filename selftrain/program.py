@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from selftrain.options import read_options
 from selftrain.recipe import Recipe, digest
@@ -24,6 +24,7 @@ from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
 from selftrain.system.launch import ensure_processes
 from selftrain.system.progress import cores, duration, peak_memory
+from selftrain.system.refusal import show_refusal
 from selftrain.system.stop import Stop, Stopped
 
 # what trains is imported where it is used: torch and timm take seconds, for which no --help should wait
@@ -107,7 +108,7 @@ class Benchmark:
             ensure_processes()
             return main(self, self.parse(args))
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            show_refusal(str(error))
             return 1
         except Stopped as stopped:
             print("stopped as told; everything is saved, the same command goes on from here", file=sys.stderr)
@@ -269,7 +270,8 @@ def announce(
     for start in recipe.starts:
         if start.startswith("timm:"):
             say(f"{start}: timm states the licence of these weights as: {licence(start)}")
-    table = Table("run", "steps", "images", "state", box=None, pad_edge=False)
+    heads = (Column(head, no_wrap=True) for head in ("run", "steps", "images", "state"))
+    table = Table(*heads, box=None, pad_edge=False)
     for cell in cells:
         begun = (cell.folder / "last.pt").exists()
         state = "finished" if cell.finished else "goes on from its checkpoint" if begun else "to do"
@@ -308,7 +310,7 @@ def report(console: Console, recipe: Recipe, records: list[Record]) -> None:
     from selftrain.report.run_table import arms_table, write_report
 
     folder = Path(recipe.out) / f"{file_name(recipe.name)}-{digest([r.key for r in records])}"
-    console.print(arms_table(records).rich())
+    console.print(arms_table(records).rich(console.width))
     write_report(records, folder)
     console.print(
         f"table, records and figure: {folder}/table.md, records.json, curves.png",

@@ -42,15 +42,18 @@ def arms_table(records: list[Record]) -> Table:
         return duration(float(np.mean([cost(r, by_key).seconds for r in by_arm[arm]])))
 
     scores = [name for name in records[0].curve[-1] if name != "step"]
+    gain, reached, images = f"Δ{metric} to random", f"steps to random's {metric}", "images seen"
     columns = [
         ("arm", str),
         *((name, lambda arm, name=name: _score(name, arm)) for name in scores),
-        (f"Δ{metric} to random", _gain),
-        (f"steps to random's {metric}", _reached),
-        ("images seen", lambda arm: f"{cost(by_arm[arm][0], by_key).images:,}"),
+        (gain, _gain),
+        (reached, _reached),
+        (images, lambda arm: f"{cost(by_arm[arm][0], by_key).images:,}"),
         ("time", _seconds),
     ]
-    return tabulate("table", title(records), by_arm, columns)
+    # the main score and what it cost in time stay last of all: they are the answer
+    expendable = (*reversed(scores[2:]), reached, *scores[1:2], images, gain, "time")
+    return tabulate("table", title(records), by_arm, columns, expendable=expendable)
 
 
 def title(records: list[Record]) -> str:

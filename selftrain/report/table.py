@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich.cells import cell_len
 from rich.table import Table as Grid
 
 NOT_THERE = "–"
@@ -45,6 +46,8 @@ class Table:
     """stands below it"""
     numbers: list[dict[str, Any]] = field(default_factory=list)
     """rows of the csv file, by column"""
+    expendable: tuple[str, ...] = ()
+    """heads of the columns that a narrow terminal may go without, the most expendable first"""
 
     def grid(self) -> list[str]:
         """The lines of a markdown table, without title and note."""
@@ -83,15 +86,34 @@ class Table:
         ]
         return "\n".join(lines) + "\n"
 
-    def rich(self) -> Grid:
-        """For a terminal."""
+    def rich(self, width: int) -> Grid:
+        """For a terminal of so many characters a line, with every row on one line.
+
+        Where the columns do not all fit, those that `expendable` names are left out, as many as it takes, and
+        a line below the table names them.
+        """
+        columns = [
+            [*name.split(" "), *(row[n] for row in self.rows)] for n, name in enumerate(self.header)
+        ]  # a header is broken between its words
+        widths = [max(map(cell_len, column)) for column in columns]
+        shown = list(range(len(self.header)))
+        left_out = []
+        for name in self.expendable:
+            if sum(widths[n] for n in shown) + len(shown) - 1 <= width:
+                break
+            shown.remove(self.header.index(name))
+            left_out.append(name)
         grid = Grid(title=self.title, box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for column, name in enumerate(self.header):
-            # broken by hand: left to itself a narrow terminal loses the last column
-            justify = "right" if column else "left"
-            grid.add_column(name.replace(" ", "\n"), justify=justify, no_wrap=True)
+        for n in shown:
+            # where even that is not enough, a name is cut off and no number
+            room = width - sum(widths[m] + 1 for m in shown if m)
+            options = {"justify": "right"} if n else {"max_width": max(8, room)}
+            grid.add_column(self.header[n].replace(" ", "\n"), no_wrap=True, **options)
         for row in self.rows:
-            grid.add_row(*row)
+            grid.add_row(*(row[n] for n in shown))
+        if left_out:
+            grid.caption = f"no room here for: {', '.join(left_out)}"
+            grid.caption_justify = "left"
         return grid
 
     def files(self, base: Path) -> dict[Path, str]:
@@ -110,10 +132,12 @@ def tabulate(
     columns: list[tuple[str, Callable[[Row], str]]],
     note: str = "",
     numbers: Callable[[Row], list[dict[str, Any]]] = lambda row: [],
+    expendable: tuple[str, ...] = (),
 ) -> Table:
     """The table of `rows`, which may be anything.
 
-    columns: (head, what stands in a row's cell); numbers: the rows of the csv file that a row gives.
+    columns: (head, what stands in a row's cell); numbers: the rows of the csv file that a row gives;
+    expendable: see `Table`.
     """
     rows = list(rows)
     return Table(
@@ -123,6 +147,7 @@ def tabulate(
         [[cell(row) for _, cell in columns] for row in rows],
         note,
         [each for row in rows for each in numbers(row)],
+        expendable,
     )
 
 

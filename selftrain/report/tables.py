@@ -25,7 +25,7 @@ def main(about: str) -> None:
     if not loaded:
         raise UserError(f"{', '.join(map(str, arguments.records))}: no records there")
     try:
-        console.print(arms_table(loaded).rich())
+        console.print(arms_table(loaded).rich(console.width))
     except ValueError as error:
         raise UserError(
             f"{error}. One table holds one policy and fraction; "

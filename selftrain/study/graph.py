@@ -217,12 +217,12 @@ class Graph:
         self.committed.update((done.key, done) for _, done in read_records(self.records))
 
     def command(self, node: Node) -> list[str]:
-        """What runs a node."""
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(self.launch)]
+        """What runs a node; the launcher leaves the last word in the log to the program."""
+        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *shlex.split(self.launch)]
         return [*launcher, self.file, self.preset, *node.options]
 
     def printed(self, node: Node) -> str:
-        """The same, as a person would type it."""
+        """The same, as a person would type it: then a traceback below a message does no harm."""
         script = os.path.relpath(self.file)
         launcher = ["accelerate", "launch", *shlex.split(self.launch)]
         return shlex.join([*launcher, script, self.preset, *node.options])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from selftrain.record import RANDOM, Arm
 from selftrain.report.matrix import Matrix
@@ -167,6 +168,36 @@ def test_a_runs_table_counts_the_teacher_and_pairs_by_seed():
         "+10.5 ± 6.4",
         "≤ 5 to 10",
     ]  # paired by seed: 10 and 11
+
+
+TWICE_FROZEN = ("self-training", "self-training", "frozen")
+LONG = Arm("timm:convnext_tiny.dinov3_lvd1689m", TWICE_FROZEN)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("longest", [RANDOM_STUDENT, Arm("imagenet", TWICE_FROZEN), LONG])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_runs_table_keeps_one_row_a_line_in_a_narrow_terminal(seeds, longest, width):
+    teachers = [Arm(longest.start, longest.methods[n:]) for n in range(1 + longest.rounds)]
+    arms = list(dict.fromkeys([RANDOM, *reversed(teachers)]))
+    table = arms_table(
+        [made_up(arm, seed=seed, score=40.0 + seed, steps=120_000) for arm in arms for seed in range(seeds)]
+    )
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table.rich(console.width))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    first = next(n for n, line in enumerate(lines) if line.startswith("random"))
+    rows, below = lines[first : first + len(arms)], " ".join(" ".join(lines[first + len(arms) :]).split())
+    for row, line in zip(table.rows, rows, strict=True):
+        if len(f"{row[0]} {row[1]}") > width:
+            assert line.startswith(row[0][:40]) and line.rstrip().endswith(row[1])
+            continue
+        # nothing is cut off, and what is not there is named
+        assert line.startswith(row[0]) and row[1] in line
+        for head, cell in zip(table.header, row, strict=True):
+            assert f" {cell}" in line or head == "arm" or head in below, head
+    assert (width < 200) or not below
 
 
 def test_a_runs_table_refuses_records_of_several_settings():

@@ -1,17 +1,20 @@
 """Arms of one cell differ in their first weights alone, and weights that do not fit are refused."""
 
+import io
 import pickle
 import re
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from rich.console import Console
 from timm.models import get_pretrained_cfg
 
-from selftrain.cells import Cell, Feed, Human, Pretrained, first_weights
+from selftrain.cells import Cell, Feed, Human, Pretrained, Pseudo, first_weights
 from selftrain.models.backbone import Backbone
 from selftrain.networks import first_network
 from selftrain.program import announce
@@ -259,3 +262,18 @@ def test_the_licence_of_named_weights_is_said_once_before_they_are_trained(recip
     announce(lines.append, replace(recipe, starts=("random", "imagenet", start)), splits, [], machine)
     said = [line for line in lines if "licence" in str(line)]
     assert said == [f"{start}: timm states the licence of these weights as: apache-2.0"]
+
+
+def test_what_will_run_is_announced_in_one_line_for_each_cell(recipe, tmp_path):
+    whole, start = replace(recipe, out=str(tmp_path)), "timm:tf_efficientnet_lite0.in1k"
+    teacher = cell(whole, start)
+    pseudo = Feed("pseudo", "pool", Pseudo(teacher), "boxes", 4)
+    cells = [teacher, replace(teacher, feeds=(*teacher.feeds, pseudo))]
+    console = Console(width=80, file=io.StringIO())
+    machine = SimpleNamespace(num_processes=1, device="cpu", mixed_precision="no")
+    splits = Splits(Named("a"), [], [], "test", None, "hash")
+    say = partial(console.print, highlight=False, soft_wrap=True)  # as the programs do
+    announce(say, whole, splits, cells, machine)
+    *_, first, second = console.file.getvalue().rstrip().splitlines()
+    assert first.split() == [start, "500", "2,000", "to", "do"]
+    assert second.split() == [start, "+", "self-training", "500", "4,000", "to", "do"]
