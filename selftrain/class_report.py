@@ -1,8 +1,9 @@
 """What people labelled and what a teacher labelled, class by class and side by side.
 
 A report on pseudo-labels holds `by_class`: of each class `human` and `pseudo`, how much of it there is in the
-human labels and in the teacher's, its `threshold`, the least score of a label (none: no label is kept), and
-`precision` and `recall` where the pool's labels are known but hidden.  `counted_in` says what is counted, and
+human labels and in the teacher's, its `threshold`, the least score of a label (none: no label is kept),
+`kept`, where it is known what share of the teacher's answers of the class reached that, and `precision` and
+`recall` where the pool's labels are known but hidden.  `counted_in` says what is counted, and
 `vanished` names the classes of which a teacher leaves hardly a label.
 """
 
@@ -38,7 +39,7 @@ def class_table(report: dict[str, Any], shown: int | None = None) -> list[list[s
     shown: at most so many classes, the others summed up in a last row; None shows all.
     """
     rows, unit = sorted(report["by_class"], key=lambda row: -row["human"]), report["counted_in"]
-    measured = [name for name in ("precision", "recall") if name in rows[0]]
+    measured = [name for name in ("kept", "precision", "recall") if name in rows[0]]
     first, rest = (rows, []) if shown is None or len(rows) <= shown else (rows[:shown], rows[shown:])
 
     def _amount(value: float) -> str:

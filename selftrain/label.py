@@ -26,9 +26,11 @@ def labels_file(
 
     `teacher_hash`: of the teacher's weights; `human`: the data set with people's labels.
     """
-    raw_fields = [name for name in labeller.raw_fields if name not in recipe.unused()]
-    raw = digest([teacher_hash, pool.hash, *(getattr(recipe, name) for name in raw_fields)])
-    selection = digest([*(getattr(recipe, name) for name in labeller.label_fields), human.hash])
+    raw_values, label_values = (
+        [getattr(recipe, name) for name in names if name not in recipe.unused()]
+        for names in (labeller.raw_fields, labeller.label_fields)
+    )
+    raw, selection = digest([teacher_hash, pool.hash, *raw_values]), digest([*label_values, human.hash])
     return folder / f"pool-{raw}" / f"labels-{selection}{labeller.suffix}"
 
 

@@ -313,7 +313,8 @@ def report(console: Console, recipe: Recipe, records: list[Record]) -> None:
     console.print(arms_table(records).rich(console.width))
     write_report(records, folder)
     console.print(
-        f"table, records and figure: {folder}/table.md, records.json, curves.png",
+        f"table, records and figure: {folder}/table.md, records.json, curves.png"
+        + ("; labels by class: labels.md" if (folder / "labels.md").exists() else ""),
         highlight=False,
         soft_wrap=True,
     )

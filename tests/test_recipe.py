@@ -176,7 +176,7 @@ STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "studen
             set("train_json val_json test_json train_images val_images test_images".split()),
             {"pseudo_ignore", "pseudo_empty"},
         ),
-        (SegmentationRecipe, {"protocol"}, {"soft", "teacher_scales", "teacher_flip"}),
+        (SegmentationRecipe, {"protocol"}, {"pseudo_share", "soft", "teacher_scales", "teacher_flip"}),
     ],
 )
 def test_which_fields_are_no_part_of_an_identity(recipe, never, student):

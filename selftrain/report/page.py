@@ -8,6 +8,7 @@ from rich.console import Console
 from selftrain.provenance import stale
 from selftrain.report.available import figure_names
 from selftrain.report.effort_tables import cost_table, gains_table, steps_table
+from selftrain.report.label_tables import study_labels
 from selftrain.report.longer import read_studies
 from selftrain.report.matrix import Matrix
 from selftrain.report.score_tables import published_table, score_tables
@@ -18,7 +19,9 @@ from selftrain.system.files import write_atomic
 
 def study_tables(matrix: Matrix) -> list[Table]:
     """Every table that this study can have."""
-    return [*score_tables(matrix), cost_table(matrix), steps_table(matrix), gains_table(matrix)]
+    efforts = [cost_table(matrix), steps_table(matrix), gains_table(matrix)]
+    labels = study_labels(matrix)
+    return [*score_tables(matrix), *efforts, *([labels] if labels else [])]
 
 
 def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from selftrain.record import RANDOM, Arm, Record, arms, read_many, to_json
 from selftrain.report.comparable import check_run
 from selftrain.report.cost import cost
+from selftrain.report.label_tables import run_labels
 from selftrain.report.reach import steps_range, steps_to_final
 from selftrain.report.statistics import decimals, mean_interval
 from selftrain.report.table import NOT_THERE, Table, tabulate
@@ -70,11 +71,15 @@ def grid(records: list[Record]) -> str:
 
 
 def write_report(records: list[Record], folder: Path) -> None:
-    """table.md, records.json and curves.png of the arms in `records`."""
+    """table.md, records.json and curves.png of the arms in `records`; labels.md where students among them
+    know their labels by class.
+    """
     from selftrain.report.figures import draw_curves  # matplotlib: a second that only who draws has to wait
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(grid(records))
+    if labels := run_labels(records):
+        (folder / "labels.md").write_text(labels)
     write_json(folder / "records.json", [to_json(r) for r in records])
     draw_curves(records, title(records), folder / "curves.png")
 

@@ -1,10 +1,11 @@
 """From a teacher's probabilities to the masks of a student, one small file for each photo.
 
 A hard mask (Zoph et al. 2020) has the best class where its probability reaches the threshold, and 255
-(ignored) elsewhere; it is a palette PNG.  A soft mask (Xie et al. 2020) has no threshold: the three channels
-of its PNG, at a quarter of the photo's side, are the two best classes of each pixel, and the share of the
-better one in the sum of both.  All K probabilities at full size would take K x 4 bytes a pixel, a terabyte
-for ImageNet; two of them at a quarter take at most 3/16 byte.
+(ignored) elsewhere; it is a palette PNG.  With a threshold for each class it is made later, when the whole
+pool has been predicted (`class_balanced.py`).  A soft mask (Xie et al. 2020) has no threshold: the three
+channels of its PNG, at a quarter of the photo's side, are the two best classes of each pixel, and the share
+of the better one in the sum of both.  All K probabilities at full size would take K x 4 bytes a pixel, a
+terabyte for ImageNet; two of them at a quarter take at most 3/16 byte.
 """
 
 import base64
@@ -26,6 +27,7 @@ from selftrain.data.pool import Pool
 from selftrain.data.voc import IGNORED, VocDataset, encode_mask, mask_size_fault
 from selftrain.parts import Prediction
 from selftrain.system.errors import UserError
+from selftrain.tasks.segmentation.class_balanced import mask_file
 from selftrain.tasks.segmentation.miou import confusion, iou
 
 WHOLE_SHARE = 254
@@ -130,15 +132,10 @@ class SoftDataset(PseudoDataset):
 # ---- files ----------------------------------------------------------------------------------------------
 
 
-def mask_file(pool: Pool, index: int) -> str:
-    """Path of a photo's mask below the folder of masks: like the photo's own, so that a person finds it."""
-    return f"{pool.names[index].decode()}.png"
-
-
-def examples(folder: Path, pool: Pool) -> list[dict[str, str]]:
-    """The masks of the first photos of the pool, small, for a gallery; `folder`: the one above `masks`."""
+def examples(masks: Path, pool: Pool) -> list[dict[str, str]]:
+    """The masks of the first photos of the pool, small, for a gallery; `masks`: the folder of the masks."""
     return [
-        {"photo": pool.names[i].decode(), "mask": _small(folder / "masks" / mask_file(pool, i))}
+        {"photo": pool.names[i].decode(), "mask": _small(masks / mask_file(pool, i))}
         for i in range(min(EXAMPLES, len(pool)))
     ]
 
@@ -154,17 +151,25 @@ def _small(path: Path) -> str:
     return base64.b64encode(encode_mask(small)).decode()
 
 
-def quality(labels: VocDataset, truth: VocDataset, used: np.ndarray) -> dict[str, float]:
-    """How good pseudo-masks are, by the pool's hidden labels.
+def quality(
+    labels: VocDataset, truth: VocDataset, used: np.ndarray
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """How good pseudo-masks are, by the pool's hidden labels: in all, and by class.
 
-    Returns the share of the kept pixels that is right, their mIoU in percent, and `covered`, the share of the
-    pixels labelled by people that was kept.  `used` (N,) says which photos of the pool the N of `labels` are.
-    Raises UserError when a mask and the hidden one are of different size.
+    In all: the share of the kept pixels that is right, their mIoU in percent, and `covered`, the share of the
+    pixels labelled by people that was kept.  By class, (K,) each: `precision`, the share of the kept pixels
+    that is right, and `recall`, that of people's pixels that was found.  `used` (N,) says which photos of the
+    pool the N of `labels` are.  Raises UserError when a mask and the hidden one are of different size.
     """
-    matrix, labelled, place = 0, 0, {index: n for n, index in enumerate(used.tolist())}
+    classes = len(labels.class_names)
+    matrix, place = (
+        np.zeros((classes, classes), np.int64),
+        {index: n for n, index in enumerate(used.tolist())},
+    )
+    labelled = np.zeros(classes, np.int64)
     for index in range(len(truth)):
         hidden = truth.mask(index)
-        labelled += int((hidden != IGNORED).sum())
+        labelled += np.bincount(hidden.ravel(), minlength=256)[:classes]
         if index in place:
             mask = labels.mask(place[index])
             if mask.ndim == 3:  # soft: at a quarter of the side
@@ -174,12 +179,15 @@ def quality(labels: VocDataset, truth: VocDataset, used: np.ndarray) -> dict[str
                     f"{labels.path(place[index])}: "
                     f"{mask_size_fault(mask.shape[::-1], truth.mask_path(index), hidden.shape[::-1])}"
                 )
-            matrix = matrix + confusion(mask, hidden, len(labels.class_names))
-    return {
+            matrix += confusion(mask, hidden, classes)
+    whole = {
         "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
         "mIoU": 100 * float(np.nanmean(iou(matrix))),
-        "covered": float(matrix.sum() / max(1, labelled)),
+        "covered": float(matrix.sum() / max(1, labelled.sum())),
     }
+    with np.errstate(invalid="ignore"):
+        right = np.diag(matrix)
+        return whole, {"precision": right / matrix.sum(0), "recall": right / labelled}
 
 
 def read_labels(path: Path, pool: Pool, class_names: tuple[str, ...]) -> VocDataset:

@@ -22,6 +22,12 @@ class VocData(Data):
 class PseudoMasks(SelfTraining):
     """The pseudo-labels of the pool, which are masks, and the students that learn from them."""
 
+    pseudo_threshold: float | Literal["auto"] = student(0.5)
+    """least probability of a pseudo-label (the paper: 0.5); `auto`: for each class the probability that its
+    surest pixels reach, a share of --pseudo-share (class-balanced self-training, Zou et al. 2018)"""
+    pseudo_share: float = student(0.5)  # no part of a key but with `auto`: see `unused`
+    """with --pseudo-threshold auto: share of each class's pixels that is kept, the surest first (Zou et al.:
+    from 0.2 in the first round to 0.5)"""
     teacher_scales: tuple[float, ...] = student((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), neutral=(1.0,))
     """sizes of the input, as multiples of image_size, whose probabilities a teacher averages"""
     teacher_flip: bool = student(True, neutral=False)
@@ -64,8 +70,12 @@ class SegmentationRecipe(MaskEvaluation, PseudoMasks, PyramidModel, VocData, Rec
         return super().brings_pool or self.protocol == "train+pseudo_aug"
 
     def unused(self) -> set[str]:
-        """Names of the fields that the values of other fields make idle: soft labels have no threshold."""
-        return super().unused() | ({"pseudo_threshold"} if self.soft else set())
+        """Names of the fields that the values of other fields make idle.
+
+        Soft labels have no threshold, and only the threshold `auto` asks for a share.
+        """
+        idle = {"pseudo_threshold"} if self.soft else set()
+        return super().unused() | idle | (set() if self.pseudo_threshold == "auto" else {"pseudo_share"})
 
     def check(self) -> Self:
         """Return the recipe.  Raises UserError, which names the options, if they contradict each other."""
@@ -80,6 +90,15 @@ class SegmentationRecipe(MaskEvaluation, PseudoMasks, PyramidModel, VocData, Rec
             self.batch_size // self.accumulate < 2 and self.image_size <= 128,
             f"one image a micro-batch at --image-size {self.image_size}: the coarsest map is 1 x 1, "
             "and batch norm needs two values; raise --batch-size, or lower --accumulate",
+        )
+        refuse(
+            not 0 < self.pseudo_share <= 1,
+            f"--pseudo-share {self.pseudo_share} is not in (0, 1]; half of each class is 0.5",
+        )
+        refuse(
+            self.soft and self.pseudo_threshold == "auto",
+            "--soft keeps every pixel with its shares and has no threshold, so --pseudo-threshold auto has "
+            "nothing to choose; drop one of the two",
         )
         self._check_protocol()
         return self
