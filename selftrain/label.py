@@ -82,13 +82,13 @@ def label_pool(
                 "folder": "names are relative to the pool's common folder",
             }
             report = labeller.select(labels, parts, pool, human, info)
-            content = msgspec.json.encode(report, order="deterministic")
+            content = msgspec.json.encode({"info": info, "report": report}, order="deterministic")
             write_atomic(report_file(labels), lambda file: file.write(content))
     accelerator.wait_for_everyone()
     seconds = parts.seconds / accelerator.num_processes
     try:
-        report = msgspec.json.decode(report_file(labels).read_bytes())
-    except msgspec.DecodeError as error:
+        report = msgspec.json.decode(report_file(labels).read_bytes())["report"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise UserError(
             f"{report_file(labels)}: not a report ({error}); delete it, and it is written again"
         ) from None
