@@ -89,20 +89,21 @@ def label_pool(
                 "human": human.hash,
                 "folder": "names are relative to the pool's common folder",
             }
-            _write_report(beside, labeller.select(labels, parts, pool, human, info))
+            _write_report(beside, info, labeller.select(labels, parts, pool, human, info))
     accelerator.wait_for_everyone()
     return labels, _read_report(beside), parts.seconds / accelerator.num_processes
 
 
-def _write_report(path: Path, report: dict[str, Any]) -> None:
-    content = msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=1)
+def _write_report(path: Path, info: dict[str, Any], report: dict[str, Any]) -> None:
+    content = msgspec.json.encode({"info": info, "report": report}, order="deterministic")
+    content = msgspec.json.format(content, indent=1)
     write_atomic(path, lambda file: file.write(content))
 
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])["report"]
+    except (msgspec.DecodeError, KeyError) as error:
         raise UserError(
             f"{path}: not a report on labels ({error}); delete it, and it is written again"
         ) from None

@@ -33,7 +33,7 @@ def test_the_report_stands_beside_a_label_file_of_any_kind(tmp_path):
 
     file, report, _ = label()
     assert file.suffix == ".csv" and len(file.read_text().splitlines()) == 3
-    assert report == {"pool_images": 3, "mean": None} == json.loads(report_file(file).read_text())
+    assert report == {"pool_images": 3, "mean": None} == json.loads(report_file(file).read_text())["report"]
     written = file.stat().st_mtime_ns
     assert label()[:2] == (file, report) and file.stat().st_mtime_ns == written
     report_file(file).unlink()

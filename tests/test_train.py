@@ -355,7 +355,9 @@ def test_the_report_stands_beside_the_labels_and_a_lost_one_is_made_again(engine
     """Nobody opens the label file, which may be huge and of any format, to learn what is in it."""
     labeller, arguments = TextLabeller(), (network(), "teacher", Greys(MANY), Greys([5]), tmp_path, "label")
     file, report, seconds = label_pool(engine, labeller, recipe(), *arguments)
-    assert report == json.loads(report_file(file).read_text()) and report["pool_images"] == len(MANY)
+    assert report == json.loads(report_file(file).read_text())["report"] and report["pool_images"] == len(
+        MANY
+    )
     content = file.read_bytes()
     file.write_text("never opened by label_pool")
     assert label_pool(engine, labeller, recipe(), *arguments) == (file, report, seconds)
