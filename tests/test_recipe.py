@@ -195,6 +195,7 @@ def test_which_fields_are_no_part_of_an_identity(recipe, never, student):
             SegmentationRecipe,
             {
                 "neck_separable": False,
+                "loss_at": "image",
                 "teacher_scales": (1.0,),
                 "teacher_flip": False,
                 "soft": False,

@@ -11,7 +11,7 @@ PACKAGES = (
     "albumentations",
     "opencv-python-headless",
     "pycocotools",
-    "faster-coco-eval",
+    "hotcoco",
 )
 NO_MEASUREMENT = "**Not a measurement**: tiny sizes, to see that the programs run."
 MEASUREMENT = (

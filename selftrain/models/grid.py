@@ -29,6 +29,14 @@ def cell_centres(cells: int, stride: int, size: int) -> Tensor:
     return torch.arange(cells, dtype=torch.float32) * stride + float(first_centre(cells, stride, size))
 
 
+def nearest_pixels(cells: int, stride: int, size: int) -> Tensor:
+    """The indices (cells,) int64 of the pixels at the centres of a level's cells, along one side of an image.
+
+    Where a centre lies between two pixels, as at multiples of the stride, it is the first of them.
+    """
+    return (cell_centres(cells, stride, size).ceil().long() - 1).clamp(0, size - 1)
+
+
 def resize_map(
     x: Tensor, stride: int, shape: tuple[int, int], to_stride: int, size: tuple[int, int]
 ) -> Tensor:

@@ -17,7 +17,7 @@ PACKAGES = (
     "opencv-python-headless",
     "numpy",
     "pycocotools",
-    "faster-coco-eval",
+    "hotcoco",
 )
 
 

@@ -78,7 +78,7 @@ class BoxEvaluation(Evaluation):
     nms: float = 0.5
     """IoU above which the weaker of two boxes of a class is dropped, in evaluation and pseudo-labelling"""
     evaluator: Literal["fast", "pycocotools"] = "fast"
-    """faster-coco-eval, or the reference it is tested against"""
+    """hotcoco, or the reference that it equals bit for bit"""
 
 
 # As in `Recipe`, the last base's fields come first.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from augment import Sample
 from selftrain.data.voc import IGNORED, VocDataset
-from selftrain.models.grid import resize_to_pixels
+from selftrain.models.grid import nearest_pixels, resize_to_pixels
 from selftrain.models.segmenter import STRIDE
 from selftrain.parts import Prediction
 from selftrain.tasks.base import Augmented, prepare, stack_images
@@ -27,8 +27,10 @@ HEAD = "segmentation"
 
 
 class MaskObjective(Augmented):
-    """Cross-entropy at the size of the input, divided by the number of labelled pixels.
+    """Cross-entropy, divided by the number of labelled pixels.
 
+    It is taken at the size of the input, or with `loss_at="logits"` at that of the logits, as the released
+    configuration of Zoph et al. 2020 does: of the labels only those at the centres of cells count then.
     Of soft labels (Xie et al. 2020) the two best classes count, by their shares.
     """
 
@@ -48,10 +50,18 @@ class MaskObjective(Augmented):
         return {"images": [stack_images(samples)], "masks": torch.from_numpy(np.stack(masks))}
 
     def loss(self, maps: list[list[Tensor]], head: nn.Module, batch: Batch) -> Loss:
-        """The loss of each image, (B,), summed over its labelled pixels, and the number of these, (B,)."""
+        """The loss of each image, (B,), summed over its labelled pixels, and the number of these, (B,).
+
+        `loss_at` says which pixels these are.
+        """
         masks = batch["masks"]
         size = tuple(batch["images"][0].shape[2:])
-        logits = resize_to_pixels(head(maps[0], size), STRIDE, size, size)  # B K S S
+        logits = head(maps[0], size)  # B K S/4 S/4
+        if self.recipe.loss_at == "image":
+            logits = resize_to_pixels(logits, STRIDE, size, size)  # B K S S
+        else:
+            rows, columns = (nearest_pixels(n, STRIDE, side) for n, side in zip(logits.shape[2:], size))
+            masks = masks[:, rows.to(masks.device)][:, :, columns.to(masks.device)]
         if masks.ndim == 3:
             loss = F.cross_entropy(logits, masks.long(), ignore_index=IGNORED, reduction="none")
         else:

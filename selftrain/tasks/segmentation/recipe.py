@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from selftrain.fields import always, never, student
-from selftrain.recipe import Data, Evaluation, PyramidModel, Recipe, SelfTraining, refuse
+from selftrain.recipe import Data, Evaluation, Optimiser, PyramidModel, Recipe, SelfTraining, refuse
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,15 @@ class VocData(Data):
     """which human labels, by their quality: `train` (PASCAL: 1,464 fine masks), `train_aug` (with the coarse
     SegmentationClassAug masks: 10,582), `train+pseudo_aug` (fine masks; the photos that have only coarse ones
     are the pool, their masks hidden)"""
+
+
+@dataclass(frozen=True)
+class MaskOptimiser(Optimiser):
+    """How long and by which steps the network is trained, and where the loss is taken."""
+
+    loss_at: Literal["image", "logits"] = always("image", neutral="image")
+    """`image`: the logits are enlarged to the size of the labels; `logits`: of the labels those at the
+    centres of the logits' cells count, one in 16 (the paper's released configuration; it trains faster)"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class MaskEvaluation(Evaluation):
 
 # As in `Recipe`, the last base's fields come first.
 @dataclass(frozen=True)
-class SegmentationRecipe(MaskEvaluation, PseudoMasks, PyramidModel, VocData, Recipe):
+class SegmentationRecipe(MaskEvaluation, PseudoMasks, MaskOptimiser, PyramidModel, VocData, Recipe):
     """Everything that decides a run of segmentation."""
 
     task = "pascal"

@@ -15,9 +15,9 @@ from selftrain.tasks.segmentation.task import Segmentation
 from tests.tasks.segmentation.small import PASCAL, K, Quarter, QuarterHead, task
 
 
-def losses(batch) -> Loss:
+def losses(batch, **options) -> Loss:
     (images,) = batch["images"]
-    return task().objectives["masks"].loss([[images]], QuarterHead(), batch)
+    return task(**options).objectives["masks"].loss([[images]], QuarterHead(), batch)
 
 
 def collate(*samples: Sample):
@@ -41,6 +41,30 @@ def test_losses_are_sums_over_the_labelled_pixels_of_each_image():
             if masks[i, y, x] != 255
         )
         assert float(sums[i]) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("side", [16, 33, 37])
+@pytest.mark.parametrize("soft", [False, True])
+def test_at_the_size_of_the_logits_the_labels_at_the_cells_count(side, soft):
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    masks = torch.randint(0, K, (2, side, side), dtype=torch.uint8)
+    masks[0, : side // 2] = 255
+    given = np.stack([pseudo_masks.soften(mask.numpy()) for mask in masks]) if soft else masks.numpy()
+    sums, counts = losses({"images": [images], "masks": torch.from_numpy(given)}, loss_at="logits")
+    logits = Quarter()(images).double().log_softmax(1)
+    cells = logits.shape[2]
+    assert cells == -(-side // 4)
+    # the cells are centred on the picture; of two pixels as near the first counts
+    centres = [(i - (cells - 1) / 2) * 4 + side / 2 for i in range(cells)]
+    pixels = [min(range(side), key=lambda j: abs(j + 0.5 - at)) for at in centres]
+    assert side % 4 != 1 or pixels == list(range(0, side, 4))
+    for n in range(2):
+        labels = {(i, j): int(masks[n, y, x]) for i, y in enumerate(pixels) for j, x in enumerate(pixels)}
+        labels = {place: k for place, k in labels.items() if k != 255}
+        assert int(counts[n]) == len(labels)
+        wanted = -sum(float(logits[n, k, i, j]) for (i, j), k in labels.items())
+        assert float(sums[n]) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_an_image_without_labelled_pixels_has_a_loss_of_zero():
