@@ -226,7 +226,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     needs: dict[str, Need] = {}
     """the cells that it was made from, by their role: teacher, weights ..."""
     pseudo_labels: dict[str, Any] | None = None
-    """of a student: report on its pseudo-labels, their hash, quality by threshold, some examples"""
+    """of a student: report on its pseudo-labels, their hash, people's and the teacher's by class
+    (`class_report.py`), quality by threshold, some examples"""
     hashes: Hashes
     modules: list[str] = []
     """the modules that its code begins with"""
