@@ -32,6 +32,7 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
         (["--warmup-share", "1"], "--warmup-share 1.0 is not in [0, 1)"),
         (["--val-json", "x.json"], "give --data DIR"),
         (["--min-level", "6"], "--min-level"),
+        (["--classes", "rings", "rings"], "--classes names one class twice"),
         (["--jitter", "2", "0.5"], "--jitter 2.0 0.5: give two shares"),
     ],
 )
@@ -160,8 +161,8 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
 
 
 NEVER = set(
-    "name data unlabeled shapes image_ids starts self_training rounds weights out workers threads save_every "
-    "track until stale warmup_share".split()
+    "name data unlabeled classes shapes image_ids starts self_training rounds weights out workers threads "
+    "save_every track until stale warmup_share".split()
 )
 STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 
