@@ -4,8 +4,8 @@ One command trains and compares them all:
 
     accelerate launch benchmarks/coco.py
         the demo: generated data, two CPU cores
-    accelerate launch benchmarks/coco.py mini --data DIR --unlabeled DIR...
-        your COCO-format data, any folders of photos
+    accelerate launch benchmarks/coco.py small --data DIR --unlabeled DIR...
+        your COCO-format data, any folders of photos, two CPU cores; `mini` is for an accelerator
     accelerate launch benchmarks/coco.py paper --data DIR --unlabeled DIR...
         the paper's setting
     accelerate launch benchmarks/coco.py RECIPE --help

@@ -4,8 +4,8 @@ One command trains and compares them all:
 
     accelerate launch benchmarks/pascal.py
         the demo: generated data, two CPU cores
-    accelerate launch benchmarks/pascal.py mini --data VOCdevkit --unlabeled DIR...
-        your data in VOC's layout, any folders of photos
+    accelerate launch benchmarks/pascal.py small --data VOCdevkit --unlabeled DIR...
+        your data in VOC's layout, any folders of photos, two CPU cores; `mini` is for an accelerator
     accelerate launch benchmarks/pascal.py paper --data VOCdevkit --unlabeled DIR...
         the paper's setting
     accelerate launch benchmarks/pascal.py RECIPE --help

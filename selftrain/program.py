@@ -253,13 +253,14 @@ def announce(
     from selftrain.starts.timm_hub import licence  # brings timm
 
     pool = f", pool {len(splits.pool)} photos" if splits.pool else ""
+    named = ", ".join(splits.train.class_names)
     share = "listed" if recipe.image_ids else f"{percent(recipe.fraction)} of the set"
     say(
         f"[bold]{recipe.name}[/]: {recipe.backbone} at {recipe.image_size} px, policy {recipe.policy}, "
         f"{len(splits.train)} images with {recipe.label_source} labels "
         f"({share}), {len(splits.val)} for the curve, {len(splits.test)} for the score "
         f"({splits.test_name}){pool}, "
-        f"{len(splits.train.class_names)} classes"
+        f"{len(splits.train.class_names)} classes{f' ({named})' if recipe.classes else ''}"
     )
     say(
         f"learning rate {recipe.peak_lr():.4g} = {recipe.lr:g} x {recipe.batch_size} / {recipe.lr_batch} "

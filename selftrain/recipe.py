@@ -38,6 +38,10 @@ class Data(Group, title="data"):
     the spot (--shapes.*)"""
     unlabeled: tuple[str, ...] = never(())
     """the pool: folders of photos, or `rest`: the training images outside --fraction, their labels hidden"""
+    classes: tuple[str, ...] = never(())  # the labels enter a cell's identity by their hash
+    """some of the data set's classes, by name: the others are neither trained nor scored, and images without
+    these stay, as background; in masks the pixels of the others are background if there is a class of that
+    name, which then stays, else ignored.  Default: all classes"""
     shapes: Shapes = never(Shapes())
     """parameters of the generated data set (only with --data shapes)"""
     fraction: float = 1.0
@@ -263,6 +267,10 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         refuse(
             self.image_ids is not None and self.fraction != 1,
             "--image-ids and --fraction both say which images are labelled; give one of them",
+        )
+        refuse(
+            len(set(self.classes)) < len(self.classes),
+            f"--classes names one class twice: {' '.join(self.classes)}",
         )
         refuse(self.steps < 1, f"--steps {self.steps} trains nothing; give at least 1")
 

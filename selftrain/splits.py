@@ -67,17 +67,26 @@ def load(
     set finished. Raises UserError for anything wrong.
     """
     root = source.generated(recipe, progress) if recipe.data == "shapes" else Path(recipe.data)
-    whole, val, test = source.read(recipe, root, warn)
+    every, val, test = source.read(recipe, root, warn)
+    whole, only_val = _with_classes(recipe, every), test is val
+    val = _with_classes(recipe, val)
+    test = val if only_val else _with_classes(recipe, test)
     ids = _labelled(recipe, source, whole)
     train = whole.subset(ids)
-    if missing := missing_classes(whole, ids):
+    missing = missing_classes(whole, ids)
+    if recipe.classes and set(recipe.classes) <= set(missing):
+        raise UserError(
+            f"--classes {' '.join(recipe.classes)}: none of the {len(ids)} labelled images shows one; "
+            "name other classes, or give a larger --fraction"
+        )
+    if missing:
         warn(f"the {len(ids)} labelled images show nothing of: {', '.join(missing)}")
     listed = Path(recipe.out) / "fractions" / f"{train.hash}.json"
     if (
         len(train) < len(whole) and not listed.exists()
     ):  # published beside the results: which images were labelled
         write_fraction(listed, ids, whole.hash, recipe.fraction, recipe.seed)
-    pool = _pool(recipe, source, root, whole, train, warn) if recipe.self_training else None
+    pool = _pool(recipe, source, root, every, train, warn) if recipe.self_training else None
     if pool is not None:
         _refuse_scored(pool, {"val": val, "test": test})
     return Splits(
@@ -100,19 +109,26 @@ def _labelled(recipe: Recipe, source: Source, whole: Labelled) -> np.ndarray:
     return listed.ids
 
 
+def _with_classes(recipe: Recipe, data: Labelled) -> Labelled:
+    """The data set with the labels that --classes asks for."""
+    return data.of_classes(recipe.classes) if recipe.classes else data
+
+
 def _pool(
-    recipe: Recipe, source: Source, root: Path, whole: Labelled, train: Labelled, warn: Callable[[str], None]
+    recipe: Recipe, source: Source, root: Path, every: Labelled, train: Labelled, warn: Callable[[str], None]
 ) -> Pool:
+    """The unlabelled images; `every`: the training part with the labels of all classes."""
     if recipe.unlabeled == ("rest",):
-        return rest_pool(whole, train.image_ids)
-    if not recipe.unlabeled:
-        return source.own_pool(recipe, root, whole)
-    pool = read_pool(recipe.unlabeled)
-    hidden = source.hidden_labels(recipe, pool, whole.class_names)
-    if hidden is not None and hidden.class_names != whole.class_names:
+        pool = rest_pool(every, train.image_ids)
+    elif not recipe.unlabeled:
+        pool = source.own_pool(recipe, root, every)
+    else:
+        pool = read_pool(recipe.unlabeled)
+        pool = replace(pool, hidden=source.hidden_labels(recipe, pool, every.class_names))
+    if pool.hidden is not None and pool.hidden.class_names != every.class_names:
         warn("the pool's own labels are of other classes, so pseudo-labels cannot be measured by them")
-        hidden = None
-    return replace(pool, hidden=hidden)
+        return replace(pool, hidden=None)
+    return pool if pool.hidden is None else replace(pool, hidden=_with_classes(recipe, pool.hidden))
 
 
 def _refuse_scored(pool: Pool, scored: dict[str, Labelled]) -> None:

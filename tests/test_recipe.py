@@ -34,6 +34,7 @@ parse, parse_pascal = load("coco").parse, load("pascal").parse
         (["--warmup-share", "1"], "--warmup-share 1.0 is not in [0, 1)"),
         (["--val-json", "x.json"], "give --data DIR"),
         (["--min-level", "6"], "--min-level"),
+        (["--classes", "rings", "rings"], "--classes names one class twice"),
         (["--jitter", "2", "0.5"], "--jitter 2.0 0.5: give two shares"),
     ],
 )
@@ -162,7 +163,8 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
 
 
 NEVER = set(
-    "name data unlabeled shapes image_ids starts freeze self_training rounds weights out workers threads "
+    "name data unlabeled classes shapes image_ids starts freeze self_training rounds weights out workers "
+    "threads "
     "save_every track until stale warmup_share".split()
 )
 STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
@@ -223,9 +225,11 @@ def test_the_values_at_which_a_field_does_nothing(recipe, own):
 WARM_UPS = {
     ("coco", "demo"): (50, 15),
     ("coco", "study"): (100, 8),
+    ("coco", "small"): (75, 8),
     ("coco", "mini"): (300, 8),
     ("coco", "paper"): (1000, 1),
     ("pascal", "demo"): (100, 50),
+    ("pascal", "small"): (75, 8),
     ("pascal", "mini"): (300, 8),
     ("pascal", "paper"): (500, 2),
 }
@@ -244,6 +248,19 @@ def test_the_warm_up_is_a_share_of_the_steps_unless_it_is_given(program, preset)
     in_identity = [identity(recipe, student=False)["warmup_steps"] for recipe in (whole, few, given)]
     assert in_identity == [whole.warmup(), few.warmup(), 20]
     assert "warmup_share" not in identity(whole, student=True)
+
+
+@pytest.mark.parametrize("program", ["coco", "pascal"])
+def test_own_data_on_a_cpu_needs_the_data_alone_and_less_than_an_hour(program):
+    """By the speed that was measured: 25 images a second of one core's time, and one of two cores at work."""
+    recipe = load(program).parse(["small", "--data", "d", "--unlabeled", "p"])
+    assert recipe.self_training and recipe.starts == ("random", "imagenet") and recipe.workers == 0
+    student = 1 + recipe.pseudo_ratio
+    images = recipe.steps * recipe.batch_size * len(recipe.starts) * (1 + student)
+    assert images / 25 < 0.85 * 3600  # the rest is for curve, score and the pool
+    assert recipe.steps / recipe.eval_every >= 4  # points enough to tell whether a curve is flat
+    near = load(program).BENCHMARK.recipes["mini"]()
+    assert recipe.backbone == near.backbone and recipe.image_size < near.image_size
 
 
 CONFLICTS = [

@@ -1,5 +1,6 @@
 """What every labelled data set is, whatever its labels: photos with names, ids, class names and a hash."""
 
+import difflib
 import hashlib
 import os
 from abc import ABC, abstractmethod
@@ -76,6 +77,16 @@ class Labelled(ABC):
         It is 0 where a class cannot be learnt from these photos.
         """
 
+    def of_classes(self, names: Sequence[str]) -> Self:
+        """Return the same photos with the labels of these classes alone, in this data set's order of classes.
+
+        A photo without any of them stays, as one that shows none.  All classes give this data set itself.
+
+        Raises:
+            UserError: a class does not exist, or the labels of this kind of data set cannot be told apart so.
+        """
+        raise UserError(f"--classes: not for the labels of {self.folder}; leave it out.")
+
     def subset(self, image_ids: Sequence | np.ndarray) -> Self:
         """Return the data set of the images with these ids, in this data set's order.
 
@@ -114,6 +125,27 @@ def id_bytes(image_ids: np.ndarray) -> bytes:
     if image_ids.dtype.kind == "U":
         return "\n".join(image_ids.tolist()).encode()
     return image_ids.astype("<i8").tobytes()
+
+
+def chosen_classes(names: Sequence[str], known: tuple[str, ...], where: Path) -> list[int]:
+    """Return the indices in `known` of the classes called `names`, ascending; `where` is for a message.
+
+    Raises:
+        UserError: `known` has no class of such a name; the message has the nearest one.
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise UserError(
+                f"--classes {name}: the labels of {where} have no such class; nearest: {near} "
+                f"(there are {', '.join(known)})."
+            )
+    return [index for index, name in enumerate(known) if name in names]
+
+
+def hash_of_classes(hash: str, names: Sequence[str]) -> str:
+    """Return the hash of the labels of some classes, made of the hash of all labels and these names."""
+    return hashlib.blake2b(repr((hash, list(names))).encode(), digest_size=8).hexdigest()
 
 
 def class_difference(path: Path, present: tuple[str, ...], wanted: tuple[str, ...]) -> str:

@@ -67,7 +67,7 @@ class Study:
     task: tyro.conf.Positional[str]
     """which program: coco (detection, coco.py) or pascal (segmentation, pascal.py)"""
     recipe: tyro.conf.Positional[str]
-    """one of its recipes: demo, mini, paper, of coco also study; any option of the recipe may follow
+    """one of its recipes: demo, small, mini, paper, of coco also study; any option of the recipe may follow
     (`accelerate launch benchmarks/coco.py mini --help`)"""
     policies: tuple[Policy, ...] = ("S1", "S2", "S3", "S4")
     """augmentation policies"""

@@ -4,6 +4,7 @@ Python objects cost gigabytes for train2017 and are copied into every worker by 
 arrays cost tens of megabytes and stay shared.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from augment.sample import Sample
 from selftrain.data.coco.faults import size_fault
-from selftrain.data.dataset import Labelled
+from selftrain.data.dataset import Labelled, chosen_classes, hash_of_classes
 from selftrain.data.image import read_image
 from selftrain.system.errors import UserError
 
@@ -95,6 +96,31 @@ class CocoDataset(Labelled):
         per_image = {name: getattr(self, name)[positions] for name in _PER_IMAGE}
         per_box = {name: getattr(self, name)[rows] for name in _PER_BOX}
         return replace(self, **per_image, **per_box, offsets=offsets, hash=self.hash_of(positions))
+
+    def of_classes(self, names: Sequence[str]) -> "CocoDataset":
+        """Return the data set with the boxes of these classes alone; see `Labelled`.
+
+        `listed` still counts all boxes, as published lists of images do.
+
+        Raises:
+            UserError: a class does not exist.
+        """
+        indices = chosen_classes(names, self.class_names, self.folder)
+        if len(indices) == len(self.class_names):
+            return self
+        rows = np.isin(self.classes, indices)
+        image_of = np.repeat(np.arange(len(self)), self.counts)[rows]
+        per_box = {name: getattr(self, name)[rows] for name in _PER_BOX}
+        per_box["classes"] = np.searchsorted(indices, per_box["classes"]).astype(np.int16)
+        kept = tuple(self.class_names[index] for index in indices)
+        return replace(
+            self,
+            **per_box,
+            offsets=offsets_of(np.bincount(image_of, minlength=len(self))),
+            class_names=kept,
+            category_ids=tuple(self.category_ids[index] for index in indices),
+            hash=hash_of_classes(self.hash, kept),
+        )
 
     @property
     def counts(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from augment.sample import Sample
-from selftrain.data.dataset import Labelled, class_difference
+from selftrain.data.dataset import Labelled, chosen_classes, class_difference, hash_of_classes
 from selftrain.data.image import read_bytes, read_image
 from selftrain.data.voc.layout import class_names, find_voc, list_file, mask_files, photo_files, read_list
-from selftrain.data.voc.masks import MASK_CURE, mask_size_fault, read_mask
+from selftrain.data.voc.masks import IGNORED, MASK_CURE, mask_size_fault, read_mask
 from selftrain.system.errors import UserError
+
+BACKGROUND = "background"
+"""name of the class of whatever is of no other class"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +38,9 @@ class VocDataset(Labelled):
     """K names by index, at most 255"""
     hash: str = ""
     """16 hex digits: of class names, stems and the masks' bytes, or of the parent's hash and the chosen
-    stems"""
+    stems or classes"""
+    indices: np.ndarray | None = None
+    """(k,) uint8: what each of the k indices in the mask files means here, a class or 255; None: itself"""
 
     def mask_path(self, i: int) -> Path:
         """Return the mask file at position i."""
@@ -42,7 +48,11 @@ class VocDataset(Labelled):
 
     def mask(self, i: int) -> np.ndarray:
         """Return the class map (H, W) uint8 at position i, 255 = ignored; errors are those of `read_mask`."""
-        return read_mask(self.mask_path(i), len(self.class_names))
+        if self.indices is None:
+            return read_mask(self.mask_path(i), len(self.class_names))
+        meaning = np.full(256, IGNORED, np.uint8)
+        meaning[: len(self.indices)] = self.indices
+        return meaning[read_mask(self.mask_path(i), len(self.indices))]
 
     def sample(self, i: int) -> Sample:
         """Decode photo i and return it with its mask and without boxes.
@@ -62,6 +72,31 @@ class VocDataset(Labelled):
         positions = np.asarray(positions, np.int64)
         columns = {name: getattr(self, name)[positions] for name in ("names", "mask_names", "image_ids")}
         return replace(self, **columns, hash=self.hash_of(positions))
+
+    def of_classes(self, names: Sequence[str]) -> "VocDataset":
+        """Return the data set with the pixels of these classes alone; see `Labelled`.
+
+        Pixels of the others become background where the data set has a class of that name, which always
+        stays; else they are ignored, as nothing is known to be there.
+
+        Raises:
+            UserError: a class does not exist, or fewer than two classes would be left to tell apart.
+        """
+        background = [name for name in self.class_names if name.lower() == BACKGROUND]
+        chosen = chosen_classes([*names, *background], self.class_names, self.folder.parent)
+        if len(chosen) == len(self.class_names):
+            return self
+        if len(chosen) < 2:
+            cure = "name one besides it" if background else f"the set has no class {BACKGROUND}; name two"
+            raise UserError(f"--classes {' '.join(names)}: one class cannot be told from another: {cure}.")
+        kept = tuple(self.class_names[index] for index in chosen)
+        indices = np.full(
+            len(self.class_names), kept.index(background[0]) if background else IGNORED, np.uint8
+        )
+        indices[chosen] = np.arange(len(chosen))
+        if self.indices is not None:
+            indices = np.array([IGNORED if i == IGNORED else indices[i] for i in self.indices], np.uint8)
+        return replace(self, class_names=kept, indices=indices, hash=hash_of_classes(self.hash, kept))
 
     @property
     def class_counts(self) -> np.ndarray:
