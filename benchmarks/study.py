@@ -21,11 +21,12 @@ import os
 
 os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
+import classify  # noqa: E402
 import coco  # noqa: E402
 import pascal  # noqa: E402
 from selftrain.study.command import run  # noqa: E402
 
-BENCHMARKS = {"coco": coco.BENCHMARK, "pascal": pascal.BENCHMARK}
+BENCHMARKS = {"classify": classify.BENCHMARK, "coco": coco.BENCHMARK, "pascal": pascal.BENCHMARK}
 
 if __name__ == "__main__":
     run(BENCHMARKS, __doc__)

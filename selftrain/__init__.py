@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "ClassificationRecipe": "selftrain.tasks.classification.recipe",
     "DetectionRecipe": "selftrain.tasks.detection.recipe",
     "SegmentationRecipe": "selftrain.tasks.segmentation.recipe",
     "Shapes": "selftrain.data.shapes.draw",

@@ -1,6 +1,6 @@
 """What a person meets in every benchmark: recipe and options, progress, table, exit code.
 
-`coco.py` and `pascal.py` say what is run.
+Programs such as `coco.py` say what is run.
 """
 
 import difflib

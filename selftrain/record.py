@@ -188,7 +188,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """hash of everything that decides the result"""
     task: str
-    """coco (detection) or pascal (segmentation)"""
+    """name of its task in registry.py, such as coco (detection) or pascal (segmentation)"""
     arm: Arm
     """the row of a table"""
     origin: str

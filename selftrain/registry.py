@@ -11,6 +11,10 @@ from selftrain.system.errors import UserError
 # name of a recipe's task -> (task, source of its data), as module:class; imported late, since no task needs
 # another
 TASKS = {
+    "classify": (
+        "selftrain.tasks.classification.task:Classification",
+        "selftrain.data.folders.source:FolderSource",
+    ),
     "coco": ("selftrain.tasks.detection.task:Detection", "selftrain.data.coco.source:CocoSource"),
     "pascal": ("selftrain.tasks.segmentation.task:Segmentation", "selftrain.data.voc.source:VocSource"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
-ALONE = ("recipes", "coco", "pascal")  # how the scripts name each other
+ALONE = ("recipes", "classify", "coco", "pascal")  # how the scripts name each other
 
 SHORTENED_DEMO = (
     "--steps 12 --warmup-steps 2 --batch-size 4 --eval-every 4 --shapes.train 20 --shapes.val 10 "

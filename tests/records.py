@@ -16,7 +16,12 @@ RANDOM_STUDENT = Arm("random", ("self-training",))
 IMAGENET_STUDENT = Arm("imagenet", ("self-training",))
 ARMS = (RANDOM, IMAGENET, RANDOM_STUDENT, IMAGENET_STUDENT)
 OF_STUDENTS = ("alpha", "pseudo_threshold")  # recipe fields that no supervised cell has
-METRICS = {"AP": ("AP", "AP50", "AP75"), "mIoU": ("mIoU", "pixel accuracy")}
+METRICS = {
+    "AP": ("AP", "AP50", "AP75"),
+    "mIoU": ("mIoU", "pixel accuracy"),
+    "top-1": ("top-1", "top-5", "macro accuracy"),
+}
+TASKS = {"AP": "coco", "mIoU": "pascal", "top-1": "classify"}
 
 
 def made_up(
@@ -45,7 +50,7 @@ def made_up(
     names = METRICS[metric]
     return Record(
         key=_key(arm, *place, fields),
-        task="coco" if metric == "AP" else "pascal",
+        task=TASKS[metric],
         arm=arm,
         origin=arm.start,
         recipe="made-up",

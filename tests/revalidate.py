@@ -22,12 +22,17 @@ from selftrain.cells import key_of, pseudo_batch, without_neutral
 from selftrain.record import Need, Record
 from selftrain.registry import deciding_modules, task_and_source
 from selftrain.system.files import write_json
+from selftrain.tasks.classification.recipe import ClassificationRecipe
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 from tests.programs import ROOT
 from tests.test_golden import GOLDEN, machine, measure
 
-RECIPES = {"coco": (DetectionRecipe, "boxes"), "pascal": (SegmentationRecipe, "masks")}
+RECIPES = {
+    "classify": (ClassificationRecipe, "classes"),
+    "coco": (DetectionRecipe, "boxes"),
+    "pascal": (SegmentationRecipe, "masks"),
+}
 
 
 def modules(task: str) -> list[str]:

@@ -28,6 +28,7 @@ def run(name: str, *arguments: str, cwd: Path, launcher: bool = False) -> subpro
     [
         ("coco", ("annotations", "instances_train2017.json", "--train-json")),
         ("pascal", ("JPEGImages", "SegmentationClass", "train")),
+        ("classify", ("train/CLASS/*.jpg", "train.csv", "train-images-idx3-ubyte", "optional")),
     ],
 )
 def test_a_missing_layout_shows_the_expected_tree(name, words, tmp_path):
@@ -52,6 +53,12 @@ def test_a_missing_layout_shows_the_expected_tree(name, words, tmp_path):
             ["imagenet"],
             ["--starts", "imagenet", "--pseudo-threshold", "0.1"],
             ("pseudo-masks at probability", "pixels right"),
+        ),
+        (
+            "classify",
+            ["imagenet", "random"],
+            ["--pseudo-threshold", "0.1"],
+            ("hard pseudo-labels at probability", "human / pseudo pictures", "of them right"),
         ),
     ],
 )

@@ -10,11 +10,13 @@ from selftrain.fields import identity_fields
 from selftrain.options import groups
 from selftrain.recipe import Recipe, digest, identity, neutral_fields
 from selftrain.system.errors import UserError
+from selftrain.tasks.classification.recipe import ClassificationRecipe
 from selftrain.tasks.detection.recipe import DetectionRecipe
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 from tests.programs import load
 
 parse, parse_pascal = load("coco").parse, load("pascal").parse
+parse_classify = load("classify").parse
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,15 @@ def test_contradictions_in_segmentation_are_refused_with_the_cure(arguments, wor
     assert words in str(error.value)
 
 
+def test_a_task_without_a_pyramid_has_none_of_its_options_and_none_in_its_keys():
+    names = {field.name for field in fields(ClassificationRecipe)}
+    assert not names & {"neck", "neck_repeats", "neck_separable", "channels", "head_depth"}
+    assert set(identity(parse_classify([]), student=True)) <= names
+    for arguments, words in ((["--dropout", "1"], "--dropout 1.0"), (["--batch-size", "0"], "--batch-size")):
+        with pytest.raises(UserError, match=words):
+            parse_classify(arguments)
+
+
 def test_an_unknown_option_is_refused_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit) as stop:
         parse(["mini", "--bach-size", "4"])
@@ -77,6 +88,7 @@ def test_an_impossible_value_is_refused_with_the_possible_ones(capsys):
     [
         (parse, DetectionRecipe, ("neither object nor background", "accelerate launch benchmarks/coco.py")),
         (parse_pascal, SegmentationRecipe, ("fine masks", "accelerate launch benchmarks/pascal.py")),
+        (parse_classify, ClassificationRecipe, ("transformers", "accelerate launch benchmarks/classify.py")),
     ],
 )
 def test_help_explains_every_field(capsys, program, recipe, words):
@@ -179,6 +191,7 @@ STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "studen
             {"pseudo_ignore", "pseudo_empty"},
         ),
         (SegmentationRecipe, {"protocol"}, {"pseudo_share", "soft", "teacher_scales", "teacher_flip"}),
+        (ClassificationRecipe, set(), {"pseudo_labels"}),
     ],
 )
 def test_which_fields_are_no_part_of_an_identity(recipe, never, student):
@@ -193,6 +206,7 @@ def test_which_fields_are_no_part_of_an_identity(recipe, never, student):
     "recipe, own",
     [
         (DetectionRecipe, {"neck_separable": False, "pseudo_ignore": None}),
+        (ClassificationRecipe, {"dropout": 0.0, "label_smoothing": 0.0}),
         (
             SegmentationRecipe,
             {
@@ -290,7 +304,7 @@ def test_where_paper_and_released_settings_differ_an_option_gives_the_other(prog
 TITLES = ["data", "start", "model", "optimiser", "self-training", "evaluation", "this run"]
 
 
-@pytest.mark.parametrize("recipe", [Recipe, DetectionRecipe, SegmentationRecipe])
+@pytest.mark.parametrize("recipe", [Recipe, ClassificationRecipe, DetectionRecipe, SegmentationRecipe])
 def test_every_field_belongs_to_one_group(recipe):
     boxes = groups(recipe)
     assert list(boxes) == TITLES
@@ -299,7 +313,7 @@ def test_every_field_belongs_to_one_group(recipe):
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-@pytest.mark.parametrize("program", [parse, parse_pascal])
+@pytest.mark.parametrize("program", [parse, parse_pascal, parse_classify])
 def test_help_shows_one_box_for_each_group(capsys, monkeypatch, program, columns):
     monkeypatch.setenv("COLUMNS", columns)
     with pytest.raises(SystemExit):

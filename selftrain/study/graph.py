@@ -197,7 +197,7 @@ class Graph:
 
     @property
     def program(self) -> str:
-        """coco or pascal."""
+        """Its name without an ending: coco, pascal ..."""
         return Path(self.file).stem
 
     @cached_property

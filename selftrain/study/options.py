@@ -65,9 +65,9 @@ class Study:
     """What a person asks of a study."""
 
     task: tyro.conf.Positional[str]
-    """which program: coco (detection, coco.py) or pascal (segmentation, pascal.py)"""
+    """which program of benchmarks/ that trains, such as coco (coco.py) or pascal (pascal.py)"""
     recipe: tyro.conf.Positional[str]
-    """one of its recipes: demo, small, mini, paper, of coco also study; any option of the recipe may follow
+    """one of its recipes, such as demo or small; any option of the recipe may follow
     (`accelerate launch benchmarks/coco.py mini --help`)"""
     policies: tuple[Policy, ...] = ("S1", "S2", "S3", "S4")
     """augmentation policies"""

@@ -9,6 +9,7 @@ from selftrain.data.check.images import Progress, no_progress
 from selftrain.data.check.report import Report
 from selftrain.data.check.voc import check_voc
 from selftrain.data.coco import find_part
+from selftrain.data.folders.check import ABOUT, check_classes, is_classified
 from selftrain.data.voc import voc_folders
 from selftrain.system.errors import UserError
 
@@ -35,6 +36,7 @@ LAYOUTS = (
         voc_folders,
         check_voc,
     ),
+    Layout(ABOUT, is_classified, check_classes),
 )
 """the first that fits is taken; a folder of annotations/instances_*.json, or of none of them, is COCO's"""
 

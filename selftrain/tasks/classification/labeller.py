@@ -1,0 +1,150 @@
+"""Pseudo-labels of whole pictures: a teacher's probabilities, and a csv of the pictures that are kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from selftrain.data.folders import ClassDataset
+from selftrain.data.pool import Pool
+from selftrain.parts import Parts, Prediction
+from selftrain.system.errors import UserError
+from selftrain.tasks.classification.classes import ClassFinder
+from selftrain.tasks.classification.pseudo_classes import (
+    PseudoPictures,
+    as_many_of_each,
+    auto_floor,
+    by_threshold,
+    human_counts,
+    read_labels,
+    surest,
+    write_labels,
+)
+from selftrain.tasks.protocol import Batch
+
+EXAMPLES = 8
+"""Pictures that a report shows"""
+SHOWN = 12
+"""Classes that a person is told of"""
+SCARCE = 0.1
+"""A class that has less than this part of its human share is warned of"""
+
+
+class ClassLabeller(ClassFinder):
+    """Labels a pool with classes."""
+
+    raw_fields = ("image_size", "eval_batch")
+    label_fields = ("pseudo_labels", "pseudo_threshold")
+    suffix = ".csv"
+
+    def announce(self, pool: Pool) -> str | None:
+        """The disk that the labels will take where each has a number for every class."""
+        classes = len(self.class_names)
+        if self.recipe.pseudo_labels == "hard":
+            return None
+        size = len(pool) * (40 + 9 * classes) / 1e9
+        return f"soft pseudo-labels: {classes} probabilities a picture, about {size:.3f} GB of csv"
+
+    def predict(self, model: nn.Module, batch: Batch, truth: ClassDataset | None = None) -> list[Prediction]:
+        """`chances` (1, K) float32 of each picture: the probability of each class.
+
+        `truth` is not needed here: the probabilities are stored whole and compared with it later.
+        """
+        chances = model(batch["images"]).softmax(1).cpu().numpy()
+        return [{"chances": each[None]} for each in chances]
+
+    def keep(self, folder: Path, pool: Pool, predictions: dict[int, Prediction]) -> dict[int, Prediction]:
+        """The predictions as they are: nothing is written beside the store."""
+        return predictions
+
+    def select(
+        self, path: Path, parts: Parts, pool: Pool, human: ClassDataset, info: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write the labels of the pictures that are kept, and return the report.
+
+        Raises UserError, and writes nothing, when none is kept.
+        """
+        chances = parts.each("chances")[:, 0]  # (N, K)
+        scores, labels = chances.max(1), chances.argmax(1)
+        least, kept = self._kept(scores, labels, human)
+        if not len(kept):
+            raise UserError(
+                f"the teacher is sure of no picture of the pool at --pseudo-threshold {least:g} (best "
+                f"{scores.max():.3f} of {len(pool)}). Train the teacher longer (--steps), give it more "
+                "labels, "
+                "or lower the threshold"
+            )
+        write_labels(path, pool, kept, chances, human.class_names, self.recipe.pseudo_labels == "soft")
+        report = self._report(scores, labels, kept, human) | {"threshold": least}
+        if pool.hidden is not None:
+            right = labels == pool.hidden.classes
+            report |= {"accuracy": float(right[kept].mean()), "by_threshold": by_threshold(scores, right)}
+        return report | {"examples": _examples(pool, scores, labels, set(kept.tolist()), human.class_names)}
+
+    def _kept(self, scores: np.ndarray, labels: np.ndarray, human: ClassDataset) -> tuple[float, np.ndarray]:
+        """The least probability of a label, and positions of the pictures that are kept, ascending."""
+        r, pictures = self.recipe, len(scores)
+        auto, soft = r.pseudo_threshold == "auto", r.pseudo_labels == "soft"
+        least = auto_floor(len(human.class_names), soft) if auto else r.pseudo_threshold
+        if soft:
+            each = max(1, round(pictures / len(human.class_names)))
+            return least, as_many_of_each(scores, labels, each, least)
+        if auto:
+            return least, surest(scores, labels, human_counts(human.class_counts, pictures), least)
+        return least, np.flatnonzero(scores >= least)
+
+    def _report(
+        self, scores: np.ndarray, labels: np.ndarray, kept: np.ndarray, human: ClassDataset
+    ) -> dict[str, Any]:
+        """Counts of what was kept, in all and by class beside the human labels."""
+        names, found = human.class_names, np.bincount(labels[kept], minlength=len(human.class_names))
+        shares = human.class_counts / max(1, len(human))
+        scarce = (human.class_counts > 0) & (found < SCARCE * shares * len(kept))
+        return {
+            "labels": self.recipe.pseudo_labels,
+            "pool_images": len(scores),
+            "kept_images": len(np.unique(kept)),
+            "rows": len(kept),
+            "human_per_class": dict(zip(names, human.class_counts.tolist(), strict=True)),
+            "images_per_class": dict(zip(names, found.tolist(), strict=True)),
+            "scarce": [name for name, few in zip(names, scarce.tolist(), strict=True) if few],
+        }
+
+    def describe(self, report: dict[str, Any]) -> str:
+        """The report in a few lines: what was kept, of which classes, and its quality where that is known."""
+        repeated = report["rows"] - report["kept_images"]
+        lines = [
+            f"{report['labels']} pseudo-labels at probability >= {report['threshold']:.3g}: "
+            f"{report['kept_images']} of {report['pool_images']} pictures kept"
+            + (f", {repeated} of them again, for as many of each class" if repeated > 0 else "")
+        ]
+        human, found = report["human_per_class"], report["images_per_class"]
+        first = sorted(found, key=lambda name: -human[name])[:SHOWN]
+        shown = [f"{name} {human[name]} / {found[name]}" for name in first]
+        lines.append(f"human / pseudo pictures: {', '.join(shown)}{', ...' if len(found) > SHOWN else ''}")
+        if report["scarce"]:
+            lines.append(
+                f"warning: hardly a pseudo-label of: {', '.join(report['scarce'][:SHOWN])}. A student may "
+                "lose what its teacher knew of them: train the teacher longer, or lower --pseudo-threshold"
+            )
+        if "accuracy" in report:
+            lines.append(f"against the pool's hidden labels: {report['accuracy']:.1%} of them right")
+        return "\n".join(lines)
+
+    def read(self, path: Path, pool: Pool) -> PseudoPictures:
+        """The pseudo-labelled pictures of a label file.  Raises UserError if it is of other classes."""
+        return read_labels(path, pool, self.class_names)
+
+
+def _examples(
+    pool: Pool, scores: np.ndarray, labels: np.ndarray, kept: set[int], class_names: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """The first pictures of the pool with what the teacher says of them, for a gallery."""
+    return [
+        {
+            "photo": pool.names[i].decode(),
+            "caption": f"{class_names[labels[i]]} {scores[i]:.2f}{'' if i in kept else ', left out'}",
+        }
+        for i in range(min(EXAMPLES, len(pool)))
+    ]
