@@ -9,24 +9,16 @@ options of the fields.
 import dataclasses
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+from selftrain.checks import check_recipe, refuse
 from selftrain.data.shapes.draw import Shapes
 from selftrain.fields import Group, always, identity_fields, neutral_fields, never, student
-from selftrain.system.errors import UserError
 
 __all__ = ["Policy", "Recipe", "digest", "first_arms", "identity", "neutral_fields", "refuse"]
 
 Policy = Literal["S1", "S2", "S3", "S4"]
-_STARTS = "random, imagenet, imagenet++, timm:MODEL.TAG, checkpoint:FILE"
-
-
-def refuse(when: bool, why: str) -> None:
-    """Raise UserError with the message `why` if the condition holds."""
-    if when:
-        raise UserError(why)
 
 
 @dataclass(frozen=True)
@@ -255,127 +247,8 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
 
     def check(self) -> Self:
         """Return the recipe.  Raises UserError, which names the options, if they contradict each other."""
-        self._check_labels_and_steps()
-        self._check_starts_and_policy()
-        self._check_pool()
-        self._check_self_training()
-        self._check_numbers()
+        check_recipe(self)
         return self
-
-    def _check_labels_and_steps(self) -> None:
-        refuse(not 0 < self.fraction <= 1, f"--fraction {self.fraction} is not in (0, 1]; 10 % is 0.1")
-        refuse(
-            self.image_ids is not None and self.fraction != 1,
-            "--image-ids and --fraction both say which images are labelled; give one of them",
-        )
-        refuse(
-            len(set(self.classes)) < len(self.classes),
-            f"--classes names one class twice: {' '.join(self.classes)}",
-        )
-        refuse(self.steps < 1, f"--steps {self.steps} trains nothing; give at least 1")
-
-    def _check_starts_and_policy(self) -> None:
-        refuse(
-            not self.starts,
-            f"--starts names no starting point; give one or more of {_STARTS}",
-        )
-        refuse(
-            len(set(self.starts)) < len(self.starts),
-            f"--starts names one starting point twice: {' '.join(self.starts)}",
-        )
-        for start in self.starts:
-            refuse(
-                start not in ("random", "imagenet", "imagenet++")
-                and not start.startswith(("timm:", "checkpoint:")),
-                f"--starts {start} is unknown; the starting points are {_STARTS}",
-            )
-            model, _, tag = start.removeprefix("timm:").partition(".")
-            refuse(
-                start.startswith("timm:") and not (model and tag),
-                f"--starts {start} names no weights; give timm:MODEL.TAG, such as timm:{self.backbone}.TAG",
-            )
-            backbone = self.backbone.partition(".")[0]
-            refuse(
-                start.startswith("timm:") and model != backbone,
-                f"--starts {start} names weights of another network than --backbone {self.backbone}; "
-                f"give --backbone {model}, or weights of {backbone}",
-            )
-        self._check_freeze()
-        from_file = [start for start in self.starts if start != "random" and "checkpoint:" not in start]
-        refuse(
-            self.weights is not None and len(from_file) > 1,
-            f"--weights is one file, but --starts names {' and '.join(from_file)}: "
-            "these arms would be one; name one of them",
-        )
-        refuse(
-            self.jitter is not None and not 0 < self.jitter[0] <= self.jitter[1],
-            f"--jitter {' '.join(map(str, self.jitter or ()))}: give two shares of the image size above 0, "
-            "the smaller one first",
-        )
-        refuse(not 0 <= self.magnitude <= 30, f"--magnitude {self.magnitude} is not in 0..30 (the paper: 10)")
-
-    def _check_freeze(self) -> None:
-        for word in self.freeze:
-            known = re.fullmatch(r"none|backbone|stages:[1-9]\d*", word)
-            refuse(not known, f"--freeze {word} is unknown; give none, backbone, or stages:N with N from 1")
-        refuse(not self.freeze, "--freeze names nothing; give one or more of none, stages:N, backbone")
-        refuse(len(set(self.freeze)) < len(self.freeze), f"--freeze names one twice: {' '.join(self.freeze)}")
-        refuse(
-            "none" not in self.freeze and set(self.starts) == {"random"},
-            f"--freeze {' '.join(self.freeze)} freezes pre-trained weights, but --starts names random ones "
-            "alone",
-        )
-
-    def _check_pool(self) -> None:
-        refuse(
-            self.self_training and not self.unlabeled and not self.brings_pool,
-            "self-training needs a pool: give --unlabeled DIR (folders of photos) or --unlabeled rest, "
-            "or say --no-self-training",
-        )
-        refuse(
-            "rest" in self.unlabeled and len(self.unlabeled) > 1,
-            "--unlabeled rest does not mix with folders; give one or the other",
-        )
-        refuse(
-            "rest" in self.unlabeled and self.fraction == 1 and self.image_ids is None and self.self_training,
-            "--unlabeled rest with --fraction 1 leaves no unlabelled image; give a smaller --fraction "
-            "or folders of photos",
-        )
-
-    def _check_self_training(self) -> None:
-        refuse(
-            isinstance(self.pseudo_threshold, float) and not 0 < self.pseudo_threshold < 1,
-            f"--pseudo-threshold {self.pseudo_threshold} is not a score in (0, 1)",
-        )
-        refuse(
-            self.rounds < 1, f"--rounds {self.rounds}: at least 1; to train no student say --no-self-training"
-        )
-        refuse(
-            self.until != "students" and not self.self_training,
-            f"--until {self.until} leaves the rest for later, but --no-self-training was given; "
-            "drop one of the two",
-        )
-        refuse(
-            self.rounds > 1 and not self.self_training,
-            "--rounds counts self-training rounds, but --no-self-training was given; drop one of the two",
-        )
-
-    def _check_numbers(self) -> None:
-        refuse(not 0 <= self.warmup_share < 1, f"--warmup-share {self.warmup_share} is not in [0, 1)")
-        refuse(
-            self.warmup_steps is not None and not 0 <= self.warmup_steps < self.steps,
-            f"--warmup-steps {self.warmup_steps} is not in 0 to {self.steps - 1}: it leaves nothing of "
-            f"--steps {self.steps}; leave it out, and the warm-up is a share of the steps",
-        )
-        refuse(
-            self.pseudo_ratio <= 0,
-            f"--pseudo-ratio {self.pseudo_ratio} must be positive; to train without the pool "
-            "say --no-self-training",
-        )
-        for option in self.counts():
-            refuse(
-                getattr(self, option) < 1, f"--{option.replace('_', '-')} {getattr(self, option)}: at least 1"
-            )
 
 
 def first_arms(recipe: Recipe) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ FLOORS = [
     ("selftrain", "selftrain.system"),
     (
         "augment",
+        "selftrain.checks",
         "selftrain.class_report",
         "selftrain.record",
         "selftrain.curve",
