@@ -10,13 +10,13 @@ from selftrain.study.graph import Graph, Kind, Node
 from selftrain.system.errors import UserError
 
 Network = tuple
-"""values of the fields of a recipe that the time of an image goes by"""
+"""values of the fields of a recipe that the time of an image goes by; None of those that it does not have"""
 NETWORK_FIELDS = ("backbone", "neck", "channels", "head_depth", "image_size")
 
 
 def network_of(node: Node) -> Network:
     """The network of a node."""
-    return tuple(getattr(node.recipe, name) for name in NETWORK_FIELDS)
+    return tuple(getattr(node.recipe, name, None) for name in NETWORK_FIELDS)
 
 
 def _network_of_record(done: Record) -> Network:

@@ -7,7 +7,7 @@ import pytest
 
 from selftrain.study import options
 from selftrain.system.errors import UserError
-from tests.study.tiny import BENCHMARKS, commands_of
+from tests.study.tiny import BENCHMARKS, commands_of, main
 
 ONE = ["coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0"]
 PASCAL = ["pascal", "mini", "--data", "d", "--unlabeled", "rest", "--policies", "S1"]
@@ -142,3 +142,13 @@ def test_freezing_is_an_axis_of_pretrained_starts_alone():
 def test_what_cannot_be_varied_is_refused_with_the_cure(arguments, words):
     with pytest.raises(UserError, match=re.escape(words)):
         commands_of([*ONE, "--vary", *arguments])
+
+
+@pytest.mark.parametrize("program", BENCHMARKS)
+def test_a_study_of_every_program_is_planned(program, tmp_path, monkeypatch, capsys):
+    """A listing of its cells, before any has run."""
+    monkeypatch.chdir(tmp_path)
+    few = [f"--shapes.{part}=2" for part in ("train", "val", "test", "unlabeled")]
+    one = ["--policies", "S1", "--fractions", "1", "--seeds", "0", "--starts", "random", "--dry-run"]
+    assert main([program, "demo", *one, *few, "--batch-size", "2"]) == 0
+    assert "2 cells, 3 commands: 1 to do, 2 waiting" in capsys.readouterr().out
