@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-SHARE = "share of the pixels"
-"""the one unit that is a share, shown in percent"""
+SHARE = "share of the "
+"""What the name of a unit begins with that is a share, shown in percent"""
 SHOWN = 10
 """Classes in a table on the screen; the rest is one line"""
 
@@ -43,7 +43,7 @@ def class_table(report: dict[str, Any], shown: int | None = None) -> list[list[s
     first, rest = (rows, []) if shown is None or len(rows) <= shown else (rows[:shown], rows[shown:])
 
     def _amount(value: float) -> str:
-        return f"{value:.1%}" if unit == SHARE else f"{value:.3g}"
+        return f"{value:.1%}" if unit.startswith(SHARE) else f"{value:.3g}"
 
     table = [[unit, "people", "teacher", "threshold", *measured]]
     for row in first:

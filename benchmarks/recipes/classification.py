@@ -10,7 +10,7 @@ from selftrain.tasks.classification.recipe import ClassificationRecipe
 
 
 def demo() -> ClassificationRecipe:
-    """Random and ImageNet start, each with and without self-training, on generated pictures of one object.
+    """Random, ImageNet and frozen ImageNet start, each with and without self-training; generated pictures.
 
     command   accelerate launch benchmarks/classify.py
     hardware  two CPU cores, 4 GB
@@ -30,6 +30,7 @@ def demo() -> ClassificationRecipe:
             difficulty=0.1,
         ),
         policy="S1",
+        freeze=("none", "backbone"),  # the frozen backbone is the linear probe
         backbone="tf_efficientnet_lite0",  # its real ImageNet weights come with a PyPI package
         image_size=65,
         steps=200,
@@ -38,7 +39,7 @@ def demo() -> ClassificationRecipe:
         lr=4e-3,  # of 0.001, 0.002, 0.004, 0.008 on the val split, for both starts
         lr_batch=16,
         weight_decay=1e-4,
-        warmup_steps=20,
+        warmup_share=0.1,
         clip_norm=10.0,
         ema=0.99,
         pseudo_threshold="auto",
@@ -50,7 +51,7 @@ def demo() -> ClassificationRecipe:
 
 
 def small() -> ClassificationRecipe:
-    """One's own data on two CPU cores: a small real network, small images, all four arms.
+    """One's own data on two CPU cores: a small real network, small images, all six arms.
 
     command   accelerate launch benchmarks/classify.py small --data DIR --unlabeled DIR
     hardware  two CPU cores, 4 GB
@@ -62,14 +63,13 @@ def small() -> ClassificationRecipe:
         data="DIR",
         image_size=129,  # 32 k + 1, where SAME and symmetric padding are one function
         steps=600,
-        warmup_steps=60,
         eval_every=100,
         eval_batch=32,
     )
 
 
 def mini() -> ClassificationRecipe:
-    """One's own data on an accelerator: a small real network, moderate images, all four arms.
+    """One's own data on an accelerator: a small real network, moderate images, all six arms.
 
     command   accelerate launch benchmarks/classify.py mini --data DIR --unlabeled DIR
     hardware  one accelerator with 16 GB
@@ -83,7 +83,7 @@ def mini() -> ClassificationRecipe:
         batch_size=64,
         lr=1e-3,
         lr_batch=64,
-        warmup_steps=300,
+        warmup_share=0.05,
         ema=0.999,
         eval_every=500,
         eval_batch=64,

@@ -74,6 +74,7 @@ def small() -> SegmentationRecipe:
         warmup_share=0.05,
         clip_norm=1.0,  # the demo's, which kept ImageNet features through the first steps
         ema=0.99,
+        pseudo_threshold="auto",  # of two classes the likelier one always has 0.5, the paper's threshold
         teacher_scales=(1.0,),  # the paper's six cost nine times as much
         eval_every=300,
         eval_batch=32,
@@ -107,6 +108,7 @@ def mini() -> SegmentationRecipe:
         weight_decay=1e-4,
         warmup_share=0.05,
         ema=0.999,
+        pseudo_threshold="auto",  # of two classes the likelier one always has 0.5, the paper's threshold
         eval_every=500,
         eval_batch=16,
         save_every=200,

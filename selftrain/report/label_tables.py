@@ -40,10 +40,10 @@ def study_labels(matrix: Matrix) -> Table | None:
     for (place, arm), record in shown.items():
         unit, *rows = class_table(record.pseudo_labels)
         columns[place, "people"] = {row[0]: row[1] for row in rows}
-        columns[place, f"{arm.start} teacher"] = {row[0]: row[2] for row in rows}
+        columns[place, f"{arm.supervised} teacher"] = {row[0]: row[2] for row in rows}
         header = header or [unit[0], *(row[0] for row in rows)]
     rows = [[name, *(column.get(name, NOT_THERE) for column in columns.values())] for name in header[1:]]
-    gone = [f"{arm.start}, {place}: {_vanished(r)}" for (place, arm), r in shown.items() if _gone(r)]
+    gone = [f"{arm.supervised}, {place}: {_vanished(r)}" for (place, arm), r in shown.items() if _gone(r)]
     return Table(
         "labels",
         "Labels of people and teachers by class",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from selftrain.class_report import SHARE, by_class, describe_classes
 from selftrain.data.folders import ClassDataset
 from selftrain.data.pool import Pool
 from selftrain.parts import Parts, Prediction
@@ -16,19 +17,19 @@ from selftrain.tasks.classification.pseudo_classes import (
     as_many_of_each,
     auto_floor,
     by_threshold,
-    human_counts,
     read_labels,
-    surest,
     write_labels,
 )
 from selftrain.tasks.protocol import Batch
+from selftrain.tasks.thresholds import class_thresholds, vanished, wanted_like_human
 
 EXAMPLES = 8
 """Pictures that a report shows"""
-SHOWN = 12
-"""Classes that a person is told of"""
-SCARCE = 0.1
-"""A class that has less than this part of its human share is warned of"""
+HARM = (
+    "A student may lose what its teacher knew of them: label more of it, train the teacher longer, or lower "
+    "--pseudo-threshold"
+)
+"""What comes of a class that a teacher does not find"""
 
 
 class ClassLabeller(ClassFinder):
@@ -67,48 +68,71 @@ class ClassLabeller(ClassFinder):
         """
         chances = parts.each("chances")[:, 0]  # (N, K)
         scores, labels = chances.max(1), chances.argmax(1)
-        least, kept = self._kept(scores, labels, human)
+        thresholds, least, kept = self._kept(scores, labels, human)
         if not len(kept):
             raise UserError(
                 f"the teacher is sure of no picture of the pool at --pseudo-threshold {least:g} (best "
                 f"{scores.max():.3f} of {len(pool)}). Train the teacher longer (--steps), give it more "
-                "labels, "
-                "or lower the threshold"
+                "labels, or lower the threshold"
             )
         write_labels(path, pool, kept, chances, human.class_names, self.recipe.pseudo_labels == "soft")
-        report = self._report(scores, labels, kept, human) | {"threshold": least}
-        if pool.hidden is not None:
-            right = labels == pool.hidden.classes
+        truth = None if pool.hidden is None else pool.hidden.classes
+        report = self._report(labels, kept, thresholds, human, truth) | {"threshold": least}
+        if truth is not None:
+            right = labels == truth
             report |= {"accuracy": float(right[kept].mean()), "by_threshold": by_threshold(scores, right)}
         return report | {"examples": _examples(pool, scores, labels, set(kept.tolist()), human.class_names)}
 
-    def _kept(self, scores: np.ndarray, labels: np.ndarray, human: ClassDataset) -> tuple[float, np.ndarray]:
-        """The least probability of a label, and positions of the pictures that are kept, ascending."""
-        r, pictures = self.recipe, len(scores)
+    def _kept(
+        self, scores: np.ndarray, labels: np.ndarray, human: ClassDataset
+    ) -> tuple[np.ndarray, float, np.ndarray]:
+        """Of each class the least probability of a label (K,), the least of all, and the positions of the
+        pictures that are kept, ascending.
+        """
+        r, pictures, classes = self.recipe, len(scores), len(human.class_names)
         auto, soft = r.pseudo_threshold == "auto", r.pseudo_labels == "soft"
-        least = auto_floor(len(human.class_names), soft) if auto else r.pseudo_threshold
+        least = auto_floor(classes, soft) if auto else r.pseudo_threshold
+        if auto and not soft:
+            wanted = wanted_like_human(human.class_counts, len(human), pictures)
+            thresholds = class_thresholds(scores, labels, wanted, floor=least)
+        else:
+            thresholds = np.full(classes, least)
         if soft:
-            each = max(1, round(pictures / len(human.class_names)))
-            return least, as_many_of_each(scores, labels, each, least)
-        if auto:
-            return least, surest(scores, labels, human_counts(human.class_counts, pictures), least)
-        return least, np.flatnonzero(scores >= least)
+            each = max(1, round(pictures / classes))
+            return thresholds, least, as_many_of_each(scores, labels, each, least)
+        # as numbers of one precision: 0.7 as a float32 reaches a threshold of 0.7
+        return thresholds, least, np.flatnonzero(scores >= thresholds.astype(scores.dtype)[labels])
 
     def _report(
-        self, scores: np.ndarray, labels: np.ndarray, kept: np.ndarray, human: ClassDataset
+        self,
+        labels: np.ndarray,
+        kept: np.ndarray,
+        thresholds: np.ndarray,
+        human: ClassDataset,
+        truth: np.ndarray | None,
     ) -> dict[str, Any]:
-        """Counts of what was kept, in all and by class beside the human labels."""
-        names, found = human.class_names, np.bincount(labels[kept], minlength=len(human.class_names))
-        shares = human.class_counts / max(1, len(human))
-        scarce = (human.class_counts > 0) & (found < SCARCE * shares * len(kept))
+        """What was kept, in all and by class beside the human labels; `truth` (N,): the hidden classes."""
+        names, classes = human.class_names, len(human.class_names)
+        found, shares = np.bincount(labels[kept], minlength=classes), human.class_counts / max(1, len(human))
+        quality = {}
+        if truth is not None:
+            once = np.unique(kept)
+            right = np.bincount(truth[once][labels[once] == truth[once]], minlength=classes)
+            with np.errstate(invalid="ignore"):
+                quality = {
+                    "precision": right / np.bincount(labels[once], minlength=classes),
+                    "recall": right / np.bincount(truth, minlength=classes),
+                }
+        shown = {"human": shares, "pseudo": found / len(kept), "threshold": thresholds}
         return {
             "labels": self.recipe.pseudo_labels,
-            "pool_images": len(scores),
+            "pool_images": len(labels),
             "kept_images": len(np.unique(kept)),
             "rows": len(kept),
-            "human_per_class": dict(zip(names, human.class_counts.tolist(), strict=True)),
             "images_per_class": dict(zip(names, found.tolist(), strict=True)),
-            "scarce": [name for name, few in zip(names, scarce.tolist(), strict=True) if few],
+            "counted_in": f"{SHARE}pictures",
+            "by_class": by_class(names, **shown, **quality),
+            "vanished": [names[k] for k in np.flatnonzero(vanished(shares * len(kept), found))],
         }
 
     def describe(self, report: dict[str, Any]) -> str:
@@ -119,18 +143,9 @@ class ClassLabeller(ClassFinder):
             f"{report['kept_images']} of {report['pool_images']} pictures kept"
             + (f", {repeated} of them again, for as many of each class" if repeated > 0 else "")
         ]
-        human, found = report["human_per_class"], report["images_per_class"]
-        first = sorted(found, key=lambda name: -human[name])[:SHOWN]
-        shown = [f"{name} {human[name]} / {found[name]}" for name in first]
-        lines.append(f"human / pseudo pictures: {', '.join(shown)}{', ...' if len(found) > SHOWN else ''}")
-        if report["scarce"]:
-            lines.append(
-                f"warning: hardly a pseudo-label of: {', '.join(report['scarce'][:SHOWN])}. A student may "
-                "lose what its teacher knew of them: train the teacher longer, or lower --pseudo-threshold"
-            )
         if "accuracy" in report:
             lines.append(f"against the pool's hidden labels: {report['accuracy']:.1%} of them right")
-        return "\n".join(lines)
+        return "\n".join(lines + describe_classes(report, HARM))
 
     def read(self, path: Path, pool: Pool) -> PseudoPictures:
         """The pseudo-labelled pictures of a label file.  Raises UserError if it is of other classes."""

@@ -38,36 +38,18 @@ def auto_floor(classes: int, soft: bool) -> float:
     return FLOOR if soft else min(FLOOR, 2 / classes)
 
 
-def surest(scores: np.ndarray, labels: np.ndarray, wanted: np.ndarray, least: float) -> np.ndarray:
-    """Positions of the pictures that are kept: of each class the `wanted` (K,) most probable, none below
-    `least`.
-
-    `scores`, `labels` (N,): the probability of the best class of each picture, and that class.  Of equal ones
-    the first are kept.  Positions are ascending.
-    """
-    kept = []
-    for k, count in enumerate(wanted.tolist()):
-        own = np.flatnonzero((labels == k) & (scores >= least))
-        kept.append(own[np.argsort(-scores[own], kind="stable")[:count]])
-    return np.sort(np.concatenate(kept))
-
-
 def as_many_of_each(scores: np.ndarray, labels: np.ndarray, each: int, least: float) -> np.ndarray:
     """Positions of `each` pictures of each class: its most probable ones, none below `least`.
 
     A class that has fewer has them more than once, the surest most often (Xie et al. 2020); one that has none
-    stays without.  Arguments as of `surest`; positions are ascending.
+    stays without.  `scores`, `labels` (N,): the probability of the best class of each picture, and that
+    class; of equal ones the first are kept.  Positions are ascending.
     """
     kept = []
     for k in range(int(labels.max(initial=0)) + 1):
         own = np.flatnonzero((labels == k) & (scores >= least))
         kept.append(np.resize(own[np.argsort(-scores[own], kind="stable")], each if len(own) else 0))
     return np.sort(np.concatenate(kept))
-
-
-def human_counts(counts: np.ndarray, pictures: int) -> np.ndarray:
-    """(K,) int64: how many of so many pictures would be of each class by the human labels' `counts` (K,)."""
-    return np.round(counts / max(1, counts.sum()) * pictures).astype(np.int64)
 
 
 # ---- the label file -------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ def _classes(
     shown = {"human": share, "pseudo": of_labels, "threshold": thresholds, "kept": reached}
     gone = np.flatnonzero(vanished(share * labels.sum(), labels))
     return {
-        "counted_in": SHARE,
+        "counted_in": f"{SHARE}pixels",
         "by_class": by_class(human.class_names, **shown, **quality),
         "vanished": [human.class_names[k] for k in gone],
     }

@@ -8,7 +8,7 @@ import pytest
 
 from selftrain.data.pool import read_pool
 from selftrain.parts import Parts
-from selftrain.tasks.classification.pseudo_classes import as_many_of_each, human_counts, surest
+from selftrain.tasks.classification.pseudo_classes import as_many_of_each
 from tests.data.makers import photo, refuses, write
 from tests.tasks.classification.small import human, task
 
@@ -43,13 +43,6 @@ def label(tmp_path, pool, counts=(2, 2, 1, 1), **options):
     return rows, report, labeller.read(path, pool)
 
 
-def test_the_surest_of_each_class_are_kept_up_to_a_number():
-    scores, labels = np.array([0.9, 0.5, 0.8, 0.7, 0.2]), np.array([0, 0, 0, 1, 1])
-    assert surest(scores, labels, np.array([2, 5]), 0.3).tolist() == [0, 2, 3]
-    assert surest(scores, labels, np.array([0, 2]), 0.1).tolist() == [3, 4]
-    assert human_counts(np.array([3, 1, 0]), 20).tolist() == [15, 5, 0]
-
-
 def test_each_class_has_as_many_if_need_be_more_than_once_the_surest_most_often():
     scores, labels = np.array([0.9, 0.5, 0.8, 0.7, 0.2, 0.6]), np.array([0, 0, 0, 1, 1, 3])
     assert as_many_of_each(scores, labels, 3, 0.3).tolist() == [0, 1, 2, 3, 3, 3, 5, 5, 5]
@@ -70,7 +63,9 @@ def test_hard_labels_are_the_best_class_where_it_reaches_the_threshold(tmp_path,
     assert data.sample(2).target.tolist() == [0, 1, 0, 0]
     assert data.sample(2).image.tolist() == pool.sample(3).image.tolist()
     assert report["kept_images"] == 4 and report["images_per_class"] == {"a": 2, "b": 2, "c": 0, "d": 0}
-    assert report["human_per_class"] == {"a": 2, "b": 2, "c": 1, "d": 1} and report["scarce"] == ["c", "d"]
+    human_shares = {row["class"]: row["human"] for row in report["by_class"]}
+    assert human_shares == pytest.approx({"a": 2 / 6, "b": 2 / 6, "c": 1 / 6, "d": 1 / 6})
+    assert report["vanished"] == []  # of four labels less than one is expected of c and d
     assert report["examples"][2] == {"photo": "2.png", "caption": "a 0.40, left out"}
     assert report["examples"][3]["caption"] == "b 0.90"
 
@@ -105,8 +100,14 @@ def test_the_report_is_measured_by_hidden_labels_and_warns_of_a_class_that_vanis
     assert by_threshold[0.1] == (5 / 6, 5 / 6) and by_threshold[0.5] == (1, 4 / 6)
     assert by_threshold[0.95] == (0, 0)
     said = task().labeller.describe(report)
-    for words in ("4 of 6 pictures kept", "a 2 / 2", "c 1 / 0", "hardly a pseudo-label of: c, d", "100.0%"):
+    for words in ("4 of 6 pictures kept", "share of the pictures", "100.0%"):
         assert words in said, said
+
+
+def test_a_class_that_vanishes_is_named_on_the_screen(tmp_path, pool):
+    _, report, _ = label(tmp_path, pool, (1, 1, 9, 1), pseudo_threshold=0.5)
+    assert report["vanished"] == ["c"]  # three of four labels are expected of it
+    assert "hardly any of c, which people labelled" in task().labeller.describe(report)
 
 
 def test_a_teacher_that_is_sure_of_nothing_is_refused_with_the_cure(tmp_path, pool):

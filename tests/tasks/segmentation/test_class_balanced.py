@@ -244,7 +244,7 @@ def test_a_lost_file_names_the_folder_to_delete(engine, photos, tmp_path):
 
 
 def test_the_disk_that_it_takes_is_announced(photos):
-    pool = read_pool([photos.folder], labels=False)
+    pool = read_pool([photos.folder])
     for options, words in (({}, None), (dict(pseudo_threshold="auto"), "512 bytes a photo")):
         labeller, _ = labelling(photos, photos.folder, **options)
         text = labeller.announce(pool)
