@@ -282,7 +282,7 @@ class Recipe(ThisRun, Evaluation, SelfTraining, Optimiser, Model, Start, Data):
         refuse(
             self.weights is not None and len(from_file) > 1,
             f"--weights is one file, but --starts names {' and '.join(from_file)}: "
-            "these arms would be one; name one of them",
+            f"the {'two ' if len(from_file) == 2 else ''}arms would be one; name one of them",
         )
         refuse(
             self.jitter is not None and not 0 < self.jitter[0] <= self.jitter[1],
