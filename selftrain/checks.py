@@ -70,7 +70,7 @@ def _check_starts_and_policy(recipe: Any) -> None:
     refuse(
         recipe.weights is not None and len(from_file) > 1,
         f"--weights is one file, but --starts names {' and '.join(from_file)}: "
-        "these arms would be one; name one of them",
+        f"the {'two ' if len(from_file) == 2 else ''}arms would be one; name one of them",
     )
     refuse(
         recipe.jitter is not None and not 0 < recipe.jitter[0] <= recipe.jitter[1],

@@ -63,8 +63,7 @@ def check_classes(
     decoded = decode_all(decode_photo, [photo.path for photo in photos], workers)
     results = list(progress(decoded, len(photos)))
     check_photos(report, photos, results)
-    digests = (digest for _, _, digest in results)
-    _check_two_classes(report, zip(listed, digests))
+    _check_two_classes(report, zip(listed, (result.digest for result in results)))
     _conclude(report, folder)
     return report
 
