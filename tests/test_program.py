@@ -46,7 +46,7 @@ def test_a_missing_layout_shows_the_expected_tree(name, words, tmp_path):
             "coco",
             ["imagenet", "random"],
             ["--score-threshold", "0.001"],
-            ("pseudo-labels at score", "precision"),
+            ("pseudo-labels at the score of each class", "boxes an image", "precision"),
         ),
         (
             "pascal",
@@ -56,9 +56,9 @@ def test_a_missing_layout_shows_the_expected_tree(name, words, tmp_path):
         ),
         (
             "classify",
-            ["imagenet", "random"],
+            ["imagenet", "imagenet, frozen", "random"],
             ["--pseudo-threshold", "0.1"],
-            ("hard pseudo-labels at probability", "human / pseudo pictures", "of them right"),
+            ("hard pseudo-labels at probability", "share of the pictures", "of them right"),
         ),
     ],
 )
