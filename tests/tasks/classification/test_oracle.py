@@ -124,7 +124,7 @@ def test_a_linear_probe_is_as_good_as_a_logistic_regression_on_the_same_features
     start_model(network, "imagenet", task.recipe.backbone)
     features, targets = {}, {}
     trunk.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         for name, data in (("train", train), ("test", test)):
             parts = [[data.sample(i) for i in range(n, n + 50)] for n in range(0, len(data) // 50 * 50, 50)]
             maps = [trunk(task.scorer.prepare(part)["images"])[0].flatten(1) for part in parts]
