@@ -120,7 +120,7 @@ def test_a_linear_probe_is_as_good_as_a_logistic_regression_on_the_same_features
     task, train, test, mean, std = made(tmp_path, shapes, **options)
     torch.manual_seed(0)
     trunk = task.trunk(mean, std)
-    network = Network(trunk, {"classes": task.head("classes", trunk)}, freeze="backbone")
+    network = Network(trunk, {"classes": task.head("classes", trunk)}, "backbone")
     start_model(network, "imagenet", task.recipe.backbone)
     features, targets = {}, {}
     trunk.eval()
