@@ -14,7 +14,9 @@ def demo() -> ClassificationRecipe:
 
     command   accelerate launch benchmarks/classify.py
     hardware  two CPU cores, 4 GB
-    hours     0.06
+    hours     0.05
+    expected  random 32.8, imagenet 92.7, imagenet, frozen 78.7, and with self-training 32.0, 95.3, 79.8 top-1
+              on the test split (seeds 0, 1, 2; two cores)
     """
     return ClassificationRecipe(
         name="classify-demo",
