@@ -91,4 +91,4 @@ def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
     assert code == 0 and out.count("to do, failed before") == 2
     code, out = call(tmp_path, *unsure)
     # the failed ones alone
-    assert code == 1 and out.count("accelerate launch") == 2 and out.count("--until labels") == 2
+    assert code == 1 and out.count("\n  accelerate launch ") == 2 and out.count("--until labels") == 2
