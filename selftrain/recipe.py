@@ -63,9 +63,10 @@ class Start(Group, title="start"):
     """starting points: random, imagenet (supervised on ImageNet-1k alone), imagenet++ (Noisy Student
     weights), timm:MODEL.TAG (these weights of timm's hub; MODEL is the backbone), checkpoint:FILE"""
     freeze: tuple[str, ...] = never(("none",))
-    """what of pre-trained weights stays as it is, an arm each: none; stages:N, the stem and the first N
-    stages of the backbone; backbone, all of it (of a classifier: the linear probe).  Batch norm stays too;
-    random weights always move"""
+    """what of pre-trained weights stays as it is, an arm each: none; stages:N, what makes the N-th
+    of the network's maps (a ResNet's first is its stem); backbone, all of it (of a classifier: the linear
+    probe).  Batch norm stays too; random weights always move
+    """
     weights: str | None = never(None)
     """file with the ImageNet weights of the backbone (.pth or .safetensors); default: an installed package or
     timm's hub"""

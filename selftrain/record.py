@@ -29,7 +29,7 @@ class Arm:
     methods: tuple[str, ...] = ()
     """such as ("self-training",); one entry for each round"""
     freeze: str = "none"
-    """what keeps its first weights: none, stages:N (the stem and the first N stages), or backbone"""
+    """what keeps its first weights: none, stages:N (what makes the N-th map), or backbone"""
 
     @property
     def rounds(self) -> int:

@@ -1,13 +1,16 @@
 """Freezing: which part of a trunk keeps its first weights, and its batch norm's statistics, in training.
 
     none        everything moves
-    stages:N    the stem and the first N stages are kept; stage N ends with the N-th of timm's feature maps
-                (a ResNet's maps: stem, layer1 .. layer4; an EfficientNet's: strides 2, 4, 8, 16, 32)
+    stages:N    what makes the N-th of timm's feature maps is kept (a ResNet's maps: stem, layer1 .. layer4;
+    an
+                EfficientNet's: strides 2, 4, 8, 16, 32; a ConvNeXt's: stem with its first stage, then three)
     backbone    the whole trunk is kept, and only heads and pyramids are trained
 
 The frozen part is a beginning of the network.  Neither its inputs nor its parameters ask for a gradient, so
 autograd keeps none of its activations and goes no further back than the cut.
 """
+
+import itertools
 
 from torch import nn
 
@@ -37,7 +40,10 @@ def freeze_trunk(trunk: nn.Module, freeze: str) -> list[nn.Module]:
 
 
 def _stage_ends(net: nn.Module) -> list[str]:
-    """The names of the modules that end the stages of a timm network, in the order of its maps."""
+    """The names of the modules that end the stages of a timm network, in the order of its maps.
+
+    They end before the first map that no module of the network makes, so that the N-th is always the N-th.
+    """
     features = getattr(net, "feature_info", [])
     modules = dict(net.named_modules())
     ends = []
@@ -45,7 +51,7 @@ def _stage_ends(net: nn.Module) -> list[str]:
         # timm's feature networks write a nested name with underscores
         written = (info["module"], info["module"].replace(".", "_"))
         ends += [next((name for name in written if name in modules), None)]
-    return [name for name in ends if name]
+    return list(itertools.takewhile(bool, ends))
 
 
 def _freeze_until(net: nn.Module, end: str) -> list[nn.Module]:

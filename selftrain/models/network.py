@@ -35,13 +35,15 @@ class Network(nn.Module):
         """
         super().__init__()
         self.trunk, self.heads = trunk, nn.ModuleDict(heads)
-        self._frozen = (*freeze_trunk(trunk, freeze),)  # a tuple: its modules are registered in the trunk
+        frozen = set(freeze_trunk(trunk, freeze))
+        # by name: synchronised batch norm may put other modules in their places
+        self._frozen = [name for name, module in trunk.named_modules() if module in frozen]
 
     def train(self, mode: bool = True) -> "Network":
         """As every module's, but what is frozen stays in evaluation mode."""
         super().train(mode)
-        for module in self._frozen:
-            module.train(False)
+        for name in self._frozen:
+            self.trunk.get_submodule(name).train(False)
         return self
 
     def maps(self, images: Tensor) -> list[Tensor]:

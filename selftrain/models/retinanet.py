@@ -250,7 +250,7 @@ def _suppress(
             size = 0
         size += count
     calls.append(size)
-    moved = boxes.double() + (group * apart)[:, None].double()
+    moved = boxes.double() + (group.double() * apart)[:, None]
     kept, start = [], 0
     for box, score in zip(moved.split(calls), scores.double().split(calls)):
         kept.append(nms_boxes(box, score, threshold) + start)

@@ -69,5 +69,6 @@ def _vanished(record: Record) -> str:
 
 
 def _numbers(record: Record, axes: tuple[str, ...]) -> list[dict[str, Any]]:
-    place = {"start": record.arm.start, "place": place_name(setting_of(record, axes)), "seed": record.seed}
+    place = {"start": str(record.arm.supervised), "place": place_name(setting_of(record, axes))}
+    place |= {"seed": record.seed}
     return [place | row for row in record.pseudo_labels["by_class"]]

@@ -10,17 +10,19 @@ from selftrain.study.graph import Graph, Kind, Node
 from selftrain.system.errors import UserError
 
 Network = tuple
-"""values of the fields of a recipe that the time of an image goes by; None of those that it does not have"""
+"""values of the fields of a recipe that the time of an image goes by, None of those that it does not have;
+and what is frozen
+"""
 NETWORK_FIELDS = ("backbone", "neck", "channels", "head_depth", "image_size")
 
 
 def network_of(node: Node) -> Network:
     """The network of a node."""
-    return tuple(getattr(node.recipe, name, None) for name in NETWORK_FIELDS)
+    return (*(getattr(node.recipe, name, None) for name in NETWORK_FIELDS), node.cell.arm.freeze)
 
 
 def _network_of_record(done: Record) -> Network:
-    return tuple(done.settings.get(name) for name in NETWORK_FIELDS)
+    return (*(done.settings.get(name) for name in NETWORK_FIELDS), done.arm.freeze)
 
 
 class Pace:

@@ -7,6 +7,7 @@ from torch import nn
 
 from selftrain.models.freeze import freeze_trunk
 from selftrain.models.network import Network
+from selftrain.models.norm import synchronise
 from selftrain.system.errors import UserError
 from tests.models.networks import pixels, trunk
 
@@ -130,3 +131,18 @@ def test_more_stages_than_there_are_and_a_trunk_without_stages_are_refused():
     with pytest.raises(UserError, match="has no stages"):
         freeze_trunk(nn.Linear(1, 1), "stages:1")
     assert not moving(network("stages:5").trunk)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet10t"])
+def test_batch_norm_of_all_processes_leaves_what_is_frozen_in_evaluation(name):
+    """On accelerators every batch norm is replaced by another module, the stem's own one too."""
+    net = network("stages:2", name)
+    frozen = {part for part, module in net.named_modules() if not module.training}
+    assert any("bn1" in part for part in frozen)
+    net = synchronise(net, torch.device("cuda")).train()
+    assert {part for part, module in net.named_modules() if not module.training} == frozen
+
+
+def test_stages_of_a_network_whose_first_maps_no_module_makes_are_refused():
+    with pytest.raises(UserError, match="has no stages"):
+        freeze_trunk(_Trunk(timm.create_model("hrnet_w18_small", features_only=True)), "stages:1")

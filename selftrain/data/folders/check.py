@@ -175,7 +175,7 @@ def _check_idx(report: Report, root: Path) -> list[Listed]:
         return []
     _check_val(report, "val" in parts)
     first: dict[bytes, tuple[str, str]] = {}
-    copies, two = [], []
+    copies, leaks, two = [], [], []
     for part, data in parts.items():
         report.parts[part] = {"images": len(data), "categories": len(data.class_names), "hash": data.hash}
         _check_counts(report, part, data)
@@ -186,9 +186,12 @@ def _check_idx(report: Report, root: Path) -> list[Listed]:
             if before[1] != this[1]:
                 two.append(f"{before[0]} ({before[1]}) = {this[0]} ({this[1]})")
             elif before is not this:
-                copies.append(f"{before[0]} = {this[0]}")
+                same_part = before[0].split()[0] == part
+                (copies if same_part else leaks).append(f"{before[0]} = {this[0]}")
     cure = "none needed, unless they are many"
     report.add("warning", "folder", "the same picture more than once", copies, cure)
+    cure = "take it out of one of the parts: the score would count pictures trained on"
+    report.add("error", "folder", "the same picture in two parts", leaks, cure)
     cure = "decide which class it is of, and correct the file of classes"
     report.add("error", "folder", "one picture under two classes", two, cure)
     return []

@@ -7,6 +7,7 @@
 import gzip
 import math
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -74,7 +75,7 @@ def read_array(path: Path, sides: int) -> np.ndarray:
     packed = path.suffix == ".gz"
     try:
         data = gzip.decompress(read_bytes(path)) if packed else None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be unpacked ({error}). Download it again") from None
     head = 4 + 4 * sides
     with open(path, "rb") as file:
@@ -131,7 +132,11 @@ def _class_names(root: Path, classes: int) -> tuple[str, ...]:
     """The names in `classes.txt`, or numbers.  Raises UserError where the file names fewer than there are."""
     if not (root / NAMES).is_file():
         return tuple(map(str, range(classes)))
-    names = tuple(line.strip() for line in (root / NAMES).read_text("utf-8").splitlines() if line.strip())
+    try:
+        text = (root / NAMES).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{root / NAMES}: not a text file in UTF-8 ({error}). Save it as UTF-8") from None
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(names) < classes or len(set(names)) < len(names):
         raise UserError(
             f"{root / NAMES}: {len(set(names))} different names for {classes} classes; give each a name, one "

@@ -155,11 +155,15 @@ class ClassLabeller(ClassFinder):
 def _examples(
     pool: Pool, scores: np.ndarray, labels: np.ndarray, kept: set[int], class_names: tuple[str, ...]
 ) -> list[dict[str, str]]:
-    """The first pictures of the pool with what the teacher says of them, for a gallery."""
+    """Pictures from all over the pool with what the teacher says of them, for a gallery.
+
+    Where the pool has folders of classes its first pictures are of one class.
+    """
+    shown = np.linspace(0, len(pool) - 1, min(EXAMPLES, len(pool))).round().astype(int)
     return [
         {
             "photo": pool.names[i].decode(),
             "caption": f"{class_names[labels[i]]} {scores[i]:.2f}{'' if i in kept else ', left out'}",
         }
-        for i in range(min(EXAMPLES, len(pool)))
+        for i in shown.tolist()
     ]

@@ -14,6 +14,8 @@ class ClassData(Data):
     data: str = never("shapes")
     """folder of the data set: train/CLASS/*.jpg and val/CLASS/*.jpg, or train.csv and val.csv with columns
     file and class, or index files as MNIST's; or `shapes`: one generated on the spot (--shapes.*)"""
+    classes: tuple[str, ...] = never(())
+    """not for classification: leave out the folders, or the rows, of other classes"""
     image_ids: str | None = never(None)
     """a list of labelled images instead of --fraction: a file that a run left under fractions/"""
 
@@ -59,6 +61,12 @@ class ClassificationRecipe(PseudoClasses, ClassOptimiser, ClassModel, ClassData,
     def check(self) -> Self:
         """Return the recipe.  Raises UserError, which names the options, if they contradict each other."""
         super().check()
+        refuse(
+            bool(self.classes),
+            "--classes: pictures of other classes have no background to become; leave out their folders, or "
+            "their "
+            "rows of the csv",
+        )
         for option in ("dropout", "label_smoothing"):
             value = getattr(self, option)
             refuse(not 0 <= value < 1, f"--{option.replace('_', '-')} {value} is not in [0, 1)")

@@ -59,7 +59,7 @@ class PseudoBoxes(SelfTraining):
     """The pseudo-labels of the pool, which are boxes, and the students that learn from them."""
 
     pseudo_threshold: float | Literal["auto", "auto-global"] = student(0.5)
-    """keep detections with at least this score; `auto`: for each class the score, of 0.1 or more, at which
+    """keep detections with at least this score; `auto`: for each class the score at which
     its boxes an image match the human labels'; `auto-global`: one such score for all classes together, at
     which a class that the teacher is less sure of may vanish"""
     pseudo_ignore: float | None = student(None, neutral=None)

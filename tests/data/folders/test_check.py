@@ -106,3 +106,12 @@ def test_faults_of_index_files_are_named(tmp_path):
         status == 1
         and "not an index file" in findings(report)["folder", "index files damaged or not fitting"][0]
     )
+
+
+def test_a_picture_of_train_in_test_is_an_error_of_index_files_too(tmp_path):
+    root = idx(tmp_path)
+    for what in ("images-idx3-ubyte", "labels-idx1-ubyte"):  # the test part is the training part
+        shutil.copy(root / f"train-{what}", root / f"t10k-{what}")
+    status, report = run_check(root)
+    leaks = findings(report)["folder", "the same picture in two parts"]
+    assert status == 1 and len(leaks) == 40 and leaks[0] == "train 0 = test 0"

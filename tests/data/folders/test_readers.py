@@ -1,5 +1,6 @@
 """Folders of classes, csv files and index files give one kind of data set, or a refusal with its cure."""
 
+import gzip
 import pickle
 import shutil
 from types import SimpleNamespace
@@ -162,6 +163,13 @@ def test_broken_index_files_are_refused_by_name(tmp_path):
     refuses(lambda: read_parts(tmp_path), images, "train-labels-idx1-ubyte is not beside it")
     images.with_suffix(".gz").write_bytes(b"\x1f\x8b")
     refuses(lambda: read_array(images.with_suffix(".gz"), 3), "cannot be unpacked")
+    packed = bytearray(gzip.compress(bytes(range(256)) * 9))
+    packed[15] ^= 0xFF  # within the stream: neither cut off nor of another kind
+    images.with_suffix(".gz").write_bytes(packed)
+    refuses(lambda: read_array(images.with_suffix(".gz"), 3), "cannot be unpacked")
+    (tmp_path / "classes.txt").write_bytes("é".encode("latin-1"))
+    idx(tmp_path)
+    refuses(lambda: read_parts(tmp_path), "classes.txt", "Save it as UTF-8")
 
 
 # ---- pools ----------------------------------------------------------------------------------------------
