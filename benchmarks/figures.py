@@ -3,9 +3,8 @@
     python benchmarks/figures.py    results/records/STUDY/*.json -> results/figures/STUDY-*.png and *.svg
 
 Readable in grey and by colour-blind people: Okabe and Ito's colours and markers tell the starts apart, dashed
-lines and hollow markers the students.  Bars are 95 % intervals (Student's t) over seeds, bands along a curve
-the seeds' range; what the paper published is dashed and grey.  † at a place: an arm shown there had not
-flattened."""
+lines and hollow markers the students.  Bars are 95 % intervals, bands along a curve the seeds' range; what
+the paper published is dashed and grey."""
 
 import sys
 

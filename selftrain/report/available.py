@@ -4,7 +4,7 @@ from selftrain.record import RANDOM, Arm
 from selftrain.report.examples import teachers
 from selftrain.report.matrix import Matrix
 
-NAMES = ("policies", "fractions", "curves", "cost", "labels", "freezing", "quality", "gallery")
+NAMES = ("frontier", "policies", "fractions", "curves", "labels", "freezing", "quality", "gallery")
 
 
 def freezing_depths(arms: list[Arm]) -> dict[Arm, list[Arm]]:
@@ -25,6 +25,7 @@ def figure_names(matrix: Matrix) -> list[str]:
     compared = len(matrix.arms) > 1 and RANDOM in matrix.arms
     of_random = {place["fraction"] for place in matrix.columns(policy=strongest) if matrix.at(RANDOM, place)}
     allowed = {
+        "frontier": len({matrix.cost_of(r).images for r in matrix.records}) > 1,
         "policies": compared
         and len(matrix.policies) > 1
         and any(matrix.at(RANDOM, place) for place in by_policy),

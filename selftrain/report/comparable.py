@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from selftrain.record import Record
-from selftrain.report.places import PLACE
+from selftrain.report.places import OF_STEPS, PLACE
 
 
 def check_run(records: list[Record]) -> None:
@@ -19,10 +19,10 @@ def check_run(records: list[Record]) -> None:
 def check_study(records: list[Record], axes: tuple[str, ...]) -> None:
     """Raises ValueError where a study's records differ in more than arm, seed, its axes, and steps.
 
-    The warm-up, which is a share of the steps, may go with them.
+    What may be a share of the steps, as the warm-up, may go with them.
     """
     further = tuple(axis for axis in axes if axis not in PLACE)
-    but = frozenset((*axes, "steps", "warmup_steps", "human labels"))
+    but = frozenset((*axes, "steps", *OF_STEPS, "human labels"))
     varied = ", ".join(dict.fromkeys(("policy", "fraction", *further, "steps", "start")))
     _check_same(records, but, further, f"{varied}, self-training and seed")
 

@@ -1,92 +1,120 @@
-"""Two arms of a study at one place: their difference paired by seed, and how sure it is."""
+"""Two arms of a study: their difference paired by seed, and the questions that such differences answer."""
 
 from dataclasses import dataclass
 
 from selftrain.record import RANDOM, Arm, Setting
-from selftrain.report.matrix import Matrix
+from selftrain.report.effect import Effect, effect_of, replicates
+from selftrain.report.matrix import Matrix, Seeds
+from selftrain.report.places import BUDGET
 from selftrain.report.published import Number, published
-from selftrain.report.statistics import Estimate, paired_p, rounded
+
+SAME_COST = 0.05
+"""Two runs count as equally dear where their images differ by at most this share"""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One arm less another at one place."""
+class Question:
+    """What is asked of two arms at a place."""
 
-    effect: Estimate
-    """of the differences, one for each seed that both have"""
-    p: float
-    """of the paired t test, two-sided"""
-    rising: dict[Arm, str]
-    """of the two and their teachers, those whose curves had not flattened, and why that is said"""
+    arm: Arm
+    base: Arm
+    equal_cost: bool = False
+    """whether the base is given as many images as the arm and its teachers together, as a longer rung of its
+    ladder; else it stands at the arm's own rung"""
 
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.effect.n > 1 and abs(self.effect.mean) > self.effect.half_width
-
-    @property
-    def word(self) -> str:
-        """What is said of it: under-trained, no evidence either way, helps or hurts."""
-        if self.rising:
-            return "under-trained"
-        if not self.clear:
-            return "no evidence either way"
-        return "helps" if self.effect.mean > 0 else "hurts"
-
-    def numbers(self, metric: str, digits: int) -> str:
-        """Mean, interval, test and n, as a part of a sentence."""
-        mean, half_width, n = self.effect.mean, self.effect.half_width, self.effect.n
-        effect = f"{rounded(mean, digits, '+')} {metric}"
-        if n < 2:
-            return f"{effect}, one seed: no interval"
-        if half_width < 1e-9:
-            return f"{effect} with every one of n = {n} seeds: no spread to test"
-        low, high = (rounded(end, digits, "+") for end in (mean - half_width, mean + half_width))
-        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
-        return f"{effect}, 95 % interval {low} to {high}, paired t test over n = {n} seeds, {p}"
+    def __str__(self) -> str:
+        """`Pre-training`, `Self-training from random x2`, `The same at equal cost`."""
+        arm, base = self.arm, self.base
+        if arm.rounds:
+            rounds = f" x{arm.rounds}" if arm.rounds > 1 else ""
+            return f"Self-training from {base}{rounds}{', at equal cost' if self.equal_cost else ''}"
+        if base == arm.unfrozen != arm:
+            return f"Freezing {'the backbone' if arm.freeze == 'backbone' else arm.freeze} of {base}"
+        return "Pre-training" if arm == Arm("imagenet") else f"Starting from {arm}"
 
 
-def compare(matrix: Matrix, arm: Arm, base: Arm, setting: Setting) -> Comparison | None:
-    """`arm` less `base` at a place; None where no seed has both."""
-    differences = matrix.differences(arm, base, setting)
-    if not differences:
-        return None
-    rising = matrix.under_trained(arm, base, setting)
-    return Comparison(Estimate.of(differences), paired_p(differences), rising)
-
-
-def published_difference(matrix: Matrix, arm: Arm, base: Arm, setting: Setting) -> Number | None:
-    """The difference of the published scores, where both are published."""
-    score, of_base = (published(matrix.task, each, matrix.own(each, setting)) for each in (arm, base))
-    return score - of_base if score and of_base else None
-
-
-def pairs(matrix: Matrix, setting: Setting | None = None) -> list[tuple[Arm, Arm]]:
-    """(arm, base) of every question.
+def questions(matrix: Matrix, setting: Setting | None = None) -> list[Question]:
+    """Every question of a study.
 
     Each start is compared with random, each frozen arm with the same start trained whole, and each student
-    with its own start.
+    with its own start: at the same rung, and at the same cost.
 
-    setting: only the questions that are asked at this place.  Supervised arms are compared where both stand,
-    and not again beside each pool, or each weight, of their students."""
+    setting: only those that are asked at this place.  Supervised arms are compared where both stand, and not
+    again beside each pool, or each weight, of their students."""
     asked = [start for start in matrix.starts if setting is None or matrix.stands(start, setting)]
-    return [
-        (start, base)
+    found = [
+        Question(start, base)
         for base_of in (lambda start: RANDOM, lambda start: start.unfrozen)
         for start in asked
         if (base := base_of(start)) in matrix.starts and base != start
-    ] + [
-        (arm, start)
-        for start in matrix.starts
-        for arm in matrix.arms
-        if arm.rounds and arm.supervised == start
     ]
+    for equal_cost in (False, True) if BUDGET in matrix.axes else (False,):
+        found += [
+            Question(arm, start, equal_cost)
+            for start in matrix.starts
+            for arm in matrix.arms
+            if arm.rounds and arm.supervised == start
+        ]
+    return found
 
 
-def question(arm: Arm, base: Arm) -> str:
-    """What a comparison asks about: `Pre-training`, `Self-training from random x2`."""
-    if arm.rounds:
-        return f"Self-training from {base}{f' x{arm.rounds}' if arm.rounds > 1 else ''}"
-    if base == arm.unfrozen != arm:
-        return f"Freezing {'the backbone' if arm.freeze == 'backbone' else arm.freeze} of {base}"
-    return "Pre-training" if arm == Arm("imagenet") else f"Starting from {arm}"
+def answer(matrix: Matrix, question: Question, setting: Setting) -> Effect | None:
+    """The arm less its base at a place; None where no seed has both, or no rung of the base is as dear."""
+    of_base = rival_place(matrix, question, setting) if question.equal_cost else setting
+    return compare(matrix, question.arm, question.base, setting, of_base) if of_base else None
+
+
+def rival_place(matrix: Matrix, question: Question, setting: Setting) -> Setting | None:
+    """The rung at which the base was given as many images as the arm with its teachers, if there is one."""
+    if not matrix.at(question.arm, setting):
+        return None
+    images = matrix.cost(question.arm, setting).images
+    for budget in matrix.budgets:
+        place = setting.but(**{BUDGET: budget})
+        if matrix.at(question.base, place):
+            if abs(matrix.cost(question.base, place).images - images) <= SAME_COST * images:
+                return place
+    return None
+
+
+def compare(
+    matrix: Matrix,
+    arm: Arm,
+    base: Arm,
+    setting: Setting,
+    base_setting: Setting | None = None,
+    metric: str | None = None,
+) -> Effect | None:
+    """`arm` less `base`, paired by seed; None where no seed has both.
+
+    base_setting: where the base stands; default: the arm's place.  metric: default the main one.
+    """
+    of_base = matrix.at(base, setting if base_setting is None else base_setting)
+    return difference(matrix.at(arm, setting), of_base, metric or matrix.metric)
+
+
+def difference(records: Seeds, base: Seeds, metric: str) -> Effect | None:
+    """The scores of some records less those of others, paired by seed and by resample of the test images."""
+    seeds = sorted(records.keys() & base.keys())
+    if not seeds:
+        return None
+    values = [records[seed].metrics[metric] - base[seed].metrics[metric] for seed in seeds]
+    resampled = [
+        of_arm - of_base
+        for seed in seeds
+        if (of_arm := replicates(records[seed], metric)) is not None
+        and (of_base := replicates(base[seed], metric)) is not None
+    ]
+    sets = {records[seed].hashes.test for seed in seeds}
+    images = min(records[seed].scored_images for seed in seeds)
+    return effect_of(values, resampled if len(resampled) == len(seeds) else None, images, len(sets) > 1)
+
+
+def published_difference(matrix: Matrix, question: Question, setting: Setting) -> Number | None:
+    """The difference of the published scores, where both are published; the paper has no equal cost."""
+    if question.equal_cost:
+        return None
+    score, of_base = (
+        published(matrix.task, each, matrix.own(each, setting)) for each in (question.arm, question.base)
+    )
+    return score - of_base if score and of_base else None

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from selftrain.record import Arm, Record, Setting  # noqa: E402
 from selftrain.report.places import place_name  # noqa: E402
-from selftrain.report.statistics import Estimate  # noqa: E402
+from selftrain.report.effect import Effect  # noqa: E402
 
 COLOURS = {
     "random": ("#0072B2", "o"),
@@ -77,7 +77,7 @@ def draw_curve(axes: Axes, records: list[Record], images: int = 0, before: int =
         axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
 
 
-def draw_means(axes: Axes, x: list[float], estimates: list[Estimate | None], **style: Any) -> None:
+def draw_means(axes: Axes, x: list[float], estimates: list[Effect | None], **style: Any) -> None:
     """Means with their intervals: none of one seed (it is nan), and a gap where nothing ran.
 
     style: options of `Axes.errorbar`.

@@ -6,16 +6,14 @@ from functools import cached_property
 from typing import Any
 
 from selftrain.record import RANDOM, Arm, Record, Setting
-from selftrain.report.flatness import dagger
+from selftrain.report.comparison import compare
+from selftrain.report.effect import Effect
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
 from selftrain.report.published import HE_GAINS, SPEED_UP
 from selftrain.report.reach import speed_up, steps_range, steps_to_final
-from selftrain.report.statistics import Estimate
 from selftrain.report.table import NOT_THERE, Table, tabulate
 from selftrain.system.progress import duration
-
-DAGGER = "† one of the two had not flattened: the schedule may have decided"
 
 
 # ---- cost ------------------------------------------------------------------------------------------
@@ -37,7 +35,7 @@ class _Spent:
     @cached_property
     def seconds(self) -> float:
         """With those of its teachers, the mean over seeds."""
-        return Estimate.of([self.matrix.cost_of(r).seconds for r in self.records]).mean
+        return self.matrix.mean_seconds(self.arm, self.setting)
 
     @property
     def images(self) -> int:
@@ -105,8 +103,8 @@ def _starts(matrix: Matrix) -> Iterator[tuple[Arm, Setting]]:
                 yield start, place
 
 
-def _row_name(matrix: Matrix, start: Arm, place: Setting) -> str:
-    return f"{place_name(place)}{dagger(matrix.under_trained(start, RANDOM, place))}: {start}"
+def _row_name(start: Arm, place: Setting) -> str:
+    return f"{place_name(place)}: {start}"
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ def steps_table(matrix: Matrix) -> Table:
         f"Steps to the random arm's final {matrix.metric}, and the speed-up from pre-training{paper}",
         rows,
         [
-            ("start", lambda row: _row_name(matrix, row.start, row.setting)),
+            ("start", lambda row: _row_name(row.start, row.setting)),
             ("random", lambda row: steps_range([of_random for _, of_random, _ in row.steps], row.first)),
             ("this start", lambda row: steps_range([of_start for *_, of_start in row.steps], row.first)),
             ("speed-up", _Reached.faster),
@@ -178,7 +176,7 @@ def steps_table(matrix: Matrix) -> Table:
         ],
         "first evaluated step of the curve on the val split, smallest to largest over seeds, never an "
         "interpolation; ≤ it was there when first looked at, which bounds the speed-up on one side, or if "
-        "both were there on none; " + DAGGER,
+        "both were there on none",
         _Reached.numbers,
     )
 
@@ -189,12 +187,12 @@ class _Gain:
 
     start: Arm
     setting: Setting
-    by_metric: dict[str, Estimate]
+    by_metric: dict[str, Effect]
 
     def numbers(self) -> list[dict[str, Any]]:
         """A row of the csv file for each metric."""
         return [
-            {"start": str(self.start), **self.setting, "metric": metric, **gain.numbers()}
+            {"start": str(self.start), **self.setting, "metric": metric, **gain.csv()}
             for metric, gain in self.by_metric.items()
         ]
 
@@ -208,10 +206,10 @@ def gains_table(matrix: Matrix) -> Table:
         _Gain(
             start,
             place,
-            {name: Estimate.of(matrix.differences(start, RANDOM, place, name)) for name in matrix.metrics},
+            {name: compare(matrix, start, RANDOM, place, metric=name) for name in matrix.metrics},
         )
         for start, place in _starts(matrix)
-        if matrix.differences(start, RANDOM, place)
+        if compare(matrix, start, RANDOM, place)
     ]
     he = "; ".join(
         f"{net}: " + ", ".join(f"{metric} {number.show('+')}" for metric, number in gains.items())
@@ -223,13 +221,13 @@ def gains_table(matrix: Matrix) -> Table:
         "What pre-training adds to the random start, by metric",
         rows,
         [
-            ("start", lambda row: _row_name(matrix, row.start, row.setting)),
+            ("start", lambda row: _row_name(row.start, row.setting)),
             *(
                 (f"Δ{name}", lambda row, name=name: row.by_metric[name].show(matrix.digits, "+"))
                 for name in matrix.metrics
             ),
             ("n", lambda row: str(row.by_metric[matrix.metric].n)),
         ],
-        f"paired by seed, mean ± half width of the 95 % interval; {DAGGER}{paper}",
+        f"paired by seed, mean ± half width of the 95 % interval{paper}",
         _Gain.numbers,
     )

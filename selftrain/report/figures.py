@@ -1,7 +1,7 @@
 """The figures of a study, and the learning curves of a run.
 
-Bars are 95 % intervals (Student's t) over seeds, bands along a curve the seeds' range; what the paper
-published is dashed and grey.  † at a place: an arm shown there had not flattened."""
+Bars are 95 % intervals, bands along a curve the seeds' range; what the paper published is dashed and
+grey."""
 
 import argparse
 from collections.abc import Callable
@@ -14,15 +14,14 @@ from matplotlib.figure import Figure
 
 from selftrain.record import RANDOM, Arm, Record, Setting, arms
 from selftrain.report import drawing
+from selftrain.report.comparison import compare
 from selftrain.report.available import figure_names, freezing_depths
 from selftrain.report.drawing import draw_curve, draw_means, look, panels, side_by_side, variant_name
-from selftrain.report.flatness import dagger
 from selftrain.report.gallery import draw_gallery
-from selftrain.report.longer import read_studies
-from selftrain.report.matrix import Matrix
+from selftrain.report.frontier import frontier
+from selftrain.report.matrix import Matrix, read_studies
 from selftrain.report.places import percent
 from selftrain.report.published import published
-from selftrain.report.statistics import Estimate
 from selftrain.system.files import write_atomic
 
 
@@ -86,15 +85,14 @@ def _gains(
         there = [place.but(**variant) for _, place in places(variant)]
         counts: set[int] = set()
         for arm, shift in zip(shown, shifts):
-            gains = [Estimate.of(matrix.differences(arm, RANDOM, place)) for place in there]
+            gains = [compare(matrix, arm, RANDOM, place) for place in there]
             counts |= {gain.n for gain in gains if gain}
             draw_means(axes, [x + shift for x in range(len(there))], gains, **look(arm))
             _published_gains(axes, matrix, arm, there, shift)
         axes.axhline(0, color="0.2", linewidth=0.8)
-        marks = [dagger(any(matrix.under_trained(arm, RANDOM, place) for arm in shown)) for place in there]
-        axes.set_xticks(range(len(there)), [name + mark for name, mark in zip(names, marks)])
+        axes.set_xticks(range(len(there)), names)
         axes.set(
-            xlabel=f"{label} († a curve had not flattened)",
+            xlabel=label,
             ylabel=f"Δ{matrix.metric} to the random start",
             title=f"{title}: {matrix.name}{variant_name(variant)}, n = {_seeds(counts)}",
         )
@@ -142,22 +140,31 @@ def curves(matrix: Matrix) -> Figure:
     return panels(matrix.places, _draw, "steps", f"{matrix.metric} (val split)")
 
 
-def cost(matrix: Matrix) -> Figure:
-    """The same against cost: images seen in training; a student begins where its teacher ended.
+def frontier_of(matrix: Matrix) -> Figure:
+    """Score against cost: a point for each rung of an arm's ladder, a line for each arm.
 
-    Up and left is better.
+    Up and left is better.  The cost of a student includes its teacher's, and the labelling of the pool.
     """
 
-    def _draw(axes: Axes, place: Setting) -> None:
+    def _draw(axes: Axes, ladder: Setting) -> None:
+        points = frontier(matrix, ladder)
         for arm in matrix.arms:
-            if records := list(matrix.at(arm, place).values()):
-                own = records[0].images
-                before = matrix.cost_of(records[0]).images - own
-                draw_curve(axes, records, own // records[0].steps, before)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
+            own = [point for point in points if point.arm == arm]
+            draw_means(axes, [point.images for point in own], [point.score for point in own], **look(arm))
+        axes.set_xscale("log")
+        costs = sorted({point.images for point in points})
+        axes.set_xticks(costs, [_thousands(cost) for cost in costs], fontsize=7, minor=False)
+        axes.minorticks_off()
 
-    x = "images seen, the teacher's included"
-    return panels(matrix.places, _draw, x, f"{matrix.metric} (val split)")
+    x, y = "images seen, the teacher's included", f"{matrix.metric} ({matrix.records[0].split} split)"
+    costs = [matrix.cost_of(record).images for record in matrix.records]
+    limits = (0.8 * min(costs), 1.25 * max(costs))
+    return panels(matrix.ladders, _draw, x, y, xlim=limits, legend="95 % interval; a point for each budget")
+
+
+def _thousands(images: int) -> str:
+    """`16k`; `800` below a thousand."""
+    return f"{images / 1000:.3g}k" if images >= 1000 else str(images)
 
 
 def labels(matrix: Matrix) -> Figure:
@@ -174,11 +181,10 @@ def labels(matrix: Matrix) -> Figure:
         for arm in matrix.arms:
             draw_means(axes, images, [matrix.score(arm, place) for place in there], **look(arm))
         axes.set_xscale("log")
-        marks = [dagger(any(matrix.rising(arm, place) for arm in matrix.arms)) for place in there]
-        axes.set_xticks(images, [f"{n:,}{mark}" for n, mark in zip(images, marks)], minor=False)
+        axes.set_xticks(images, [f"{n:,}" for n in images], minor=False)
         axes.minorticks_off()
         axes.set(
-            xlabel="labelled images, logarithmic († a curve had not flattened)",
+            xlabel="labelled images, logarithmic",
             ylabel=f"{matrix.metric} ({matrix.records[0].split} split)",
             ylim=(0, None),
             title=f"Accuracy against labels: {matrix.name}, {policy}{variant_name(variant)}",
@@ -247,10 +253,10 @@ def _by_threshold(matrix: Matrix, arm: Arm, place: Setting) -> list[list[dict[st
 
 
 FIGURES: dict[str, Callable[[Matrix], Figure]] = {
+    "frontier": frontier_of,
     "policies": policies,
     "fractions": fractions,
     "curves": curves,
-    "cost": cost,
     "labels": labels,
     "freezing": freezing,
     "quality": quality,

@@ -5,7 +5,7 @@ from typing import Any
 from selftrain.class_report import class_table, named
 from selftrain.record import Arm, Record
 from selftrain.report.matrix import Matrix
-from selftrain.report.places import place_name, setting_of
+from selftrain.report.places import place_name
 from selftrain.report.table import NOT_THERE, Table
 
 
@@ -35,7 +35,7 @@ def study_labels(matrix: Matrix) -> Table | None:
     shown: dict[tuple[str, Arm], Record] = {}
     for r in sorted(known, key=lambda r: (-r.settings["fraction"], r.arm.order, r.seed)):
         if r.settings["policy"] == policy and r.settings["fraction"] in (fractions[0], fractions[-1]):
-            shown.setdefault((place_name(setting_of(r, matrix.axes)), r.arm), r)
+            shown.setdefault((place_name(matrix.place_of(r)), r.arm), r)
     header, columns = [], {}
     for (place, arm), record in shown.items():
         unit, *rows = class_table(record.pseudo_labels)
@@ -50,7 +50,7 @@ def study_labels(matrix: Matrix) -> Table | None:
         [header[0], *(f"{who}, {place}" for place, who in columns)],
         rows,
         "; ".join(gone) or "no class that people labelled has vanished",
-        [number for record in known for number in _numbers(record, matrix.axes)],
+        [number for record in known for number in _numbers(record, place_name(matrix.place_of(record)))],
     )
 
 
@@ -68,7 +68,6 @@ def _vanished(record: Record) -> str:
     return f"hardly any label of {named(gone)}" if gone else "no class that people labelled has vanished"
 
 
-def _numbers(record: Record, axes: tuple[str, ...]) -> list[dict[str, Any]]:
-    place = {"start": str(record.arm.supervised), "place": place_name(setting_of(record, axes))}
-    place |= {"seed": record.seed}
-    return [place | row for row in record.pseudo_labels["by_class"]]
+def _numbers(record: Record, place: str) -> list[dict[str, Any]]:
+    names = {"start": str(record.arm.supervised), "place": place, "seed": record.seed}
+    return [names | row for row in record.pseudo_labels["by_class"]]

@@ -2,17 +2,21 @@
 
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from selftrain.record import Arm, Record, Setting, arms, read
 from selftrain.report.comparable import check_run, check_study
+from selftrain.report.contrasts import CONTRASTS, read_contrasts
 from selftrain.report.cost import Cost, chain, cost
-from selftrain.report.flatness import REASONS, why_not_flat
-from selftrain.report.places import PLACE, order, place_name, setting_of
-from selftrain.report.statistics import Estimate, decimals
+from selftrain.report.places import BUDGET, OF_STEPS, PLACE, order, place_name, setting_of
+from selftrain.report.effect import Effect, score_of
+from selftrain.report.statistics import decimals
 from selftrain.system.errors import UserError
 
+Result = TypeVar("Result")
 Seeds = dict[int, Record]  # the records of an arm at a place
 
 
@@ -20,11 +24,12 @@ def find_axes(records: list[Record]) -> tuple[str, ...]:
     """policy, fraction and labels, then every other recipe field whose values differ between records.
 
     A field that some recipes do not have, because their policy makes it idle or because no student reads it
-    there, is an axis only where those that have it differ.  Steps are no axis where each policy has its own,
-    nor is a warm-up where each number of steps has its own.
+    there, is an axis only where those that have it differ.  Steps are no axis where each policy has its own;
+    where one policy has several, the study has a ladder, and its axis is the `budget`.  What goes with the
+    steps, such as the warm-up, is no axis either.
     """
     values: dict[str, set[tuple]] = {}
-    contexts = {"steps": ("policy",), "warmup_steps": ("policy", "steps")}
+    contexts = {"steps": ("policy",)} | {name: ("policy", "steps") for name in OF_STEPS}
     for record in records:
         for name, value in record.settings.items():
             within = tuple(record.settings.get(other) for other in contexts.get(name, ()))
@@ -34,7 +39,7 @@ def find_axes(records: list[Record]) -> tuple[str, ...]:
         for name, seen in values.items()
         if name not in (*PLACE, "seed") and len(seen) > len({within for within, _ in seen})
     ]
-    return *PLACE, *varied
+    return *PLACE, *(BUDGET if name == "steps" else name for name in varied)
 
 
 class Matrix:
@@ -46,17 +51,19 @@ class Matrix:
     Raises ValueError where records are not comparable (`comparable.py`), where two have one place and seed,
     where a student's teacher is missing, and where a score is not a number."""
 
-    def __init__(self, name: str, records: list[Record]):
-        """name: of the study; records: at least one."""
-        self.name, self.records = name, records
+    def __init__(self, name: str, records: list[Record], margin: float = 1.0, registered: Any = None):
+        """name: of the study; records: at least one; registered: its contrasts, a list, or None.
+
+        margin: differences within it, in points of the main score, count as none.
+        """
+        self.name, self.records, self.margin, self.registered = name, records, margin, registered
+        self._cache: dict[str, Any] = {}
         self.task, self.metric = records[0].task, records[0].metric
         self.by_key = {r.key: r for r in records}
         self.axes = find_axes(records)
         self._records: dict[Arm, dict[Setting, Seeds]] = {}
-        # supervised arms of other studies, for as many images as a self-trained arm: see `longer.py`
-        self.longer: dict[Arm, dict[Setting, Seeds]] = {}
         for r in records:
-            place = setting_of(r, self.axes)
+            place = self.place_of(r)
             seeds = self._records.setdefault(r.arm, {}).setdefault(place, {})
             shown = f"{r.arm}, {place_name(place)}, seed {r.seed}"
             if r.seed in seeds:
@@ -68,6 +75,18 @@ class Matrix:
         check_study(records, self.axes)
         for place in self.places:
             check_run([r for arm in self.arms for r in self.at(arm, place).values()])
+
+    @cached_property
+    def base_steps(self) -> dict[str, int]:
+        """Of each policy the steps of the lowest rung of the ladder, T."""
+        return {
+            policy: min(r.steps for r in self.records if r.settings["policy"] == policy)
+            for policy in {r.settings["policy"] for r in self.records}
+        }
+
+    def place_of(self, record: Record) -> Setting:
+        """Where a record stands."""
+        return setting_of(record, self.axes, self.base_steps)
 
     # ---- what there is -----------------------------------------------------------------------------
 
@@ -132,12 +151,37 @@ class Matrix:
         there = [place.without("labels") for place in self.places if Setting(fixed).within(place)]
         return [place for place in _widest(there) if any(self.at(arm, place) for arm in self.arms)]
 
+    # ---- the ladder --------------------------------------------------------------------------------
+
+    @cached_property
+    def budgets(self) -> list[float]:
+        """The rungs, from the lowest; none where the study has one budget."""
+        return sorted({place[BUDGET] for place in self.places if BUDGET in place})
+
+    @cached_property
+    def ladders(self) -> list[Setting]:
+        """The places, the rungs of one together: without their budget."""
+        return list(dict.fromkeys(map(self.without_budget, self.places)))
+
+    def without_budget(self, setting: Setting) -> Setting:
+        """A place without its rung."""
+        return setting.without(BUDGET)
+
+    def rungs(self, ladder: Setting) -> list[Setting]:
+        """The places of a ladder, from the lowest rung."""
+        return [place for place in self.places if self.without_budget(place) == ladder]
+
+    def cached(self, name: str, make: Callable[["Matrix"], Result]) -> Result:
+        """What `make` finds in this study, found once."""
+        if name not in self._cache:
+            self._cache[name] = make(self)
+        return self._cache[name]
+
     # ---- an arm at a place -------------------------------------------------------------------------
 
     def at(self, arm: Arm, setting: Setting) -> Seeds:
         """The records by seed of an arm that belong to a place, wherever it stands itself (see `own`)."""
-        there = self._records.get(arm) or self.longer.get(arm, {})
-        return there.get(self.own(arm, setting), {})
+        return self._records.get(arm, {}).get(self.own(arm, setting), {})
 
     def own(self, arm: Arm, setting: Setting) -> Setting:
         """The place where an arm itself stands, whose records belong to `setting` too.
@@ -149,8 +193,7 @@ class Matrix:
         if not arm.rounds:
             labels = self._human_labels.get(labels, labels)
         wanted = setting.but(labels=labels)
-        there = self._records.get(arm) or self.longer.get(arm, {})
-        own = next((place for place in there if place.within(wanted)), None)
+        own = next((place for place in self._records.get(arm, {}) if place.within(wanted)), None)
         return own or Setting({axis: wanted[axis] for axis in self.axes if axis in wanted})
 
     def stands(self, arm: Arm, setting: Setting) -> bool:
@@ -172,56 +215,22 @@ class Matrix:
             if any(place["labels"] == kind for place in there)
         }
 
-    def score(self, arm: Arm, setting: Setting, metric: str | None = None) -> Estimate | None:
+    def score(self, arm: Arm, setting: Setting, metric: str | None = None) -> Effect | None:
         """An arm's score over seeds, or None where it did not run; metric: default the main one."""
-        return Estimate.of([r.metrics[metric or self.metric] for r in self.at(arm, setting).values()])
-
-    def differences(self, arm: Arm, base: Arm, setting: Setting, metric: str | None = None) -> list[float]:
-        """The score of `arm` less that of `base`, for each seed that both have.
-
-        metric: default the main one.
-        """
-        metric = metric or self.metric
-        scores, of_base = self.at(arm, setting), self.at(base, setting)
-        return [
-            scores[seed].metrics[metric] - of_base[seed].metrics[metric]
-            for seed in sorted(scores.keys() & of_base.keys())
-        ]
+        return score_of(self.at(arm, setting).values(), metric or self.metric)
 
     def cost(self, arm: Arm, setting: Setting) -> Cost:
         """What the first seed of an arm cost, its teachers included."""
         return self.cost_of(next(iter(self.at(arm, setting).values())))
 
+    def mean_seconds(self, arm: Arm, setting: Setting) -> float:
+        """What an arm took with its teachers, the mean over seeds."""
+        seconds = [self.cost_of(r).seconds for r in self.at(arm, setting).values()]
+        return sum(seconds) / len(seconds)
+
     def cost_of(self, record: Record) -> Cost:
         """What a cell cost, its teachers included."""
         return cost(record, self.by_key)
-
-    # ---- whether its curves had flattened ----------------------------------------------------------
-
-    def rising(self, arm: Arm, setting: Setting, seeds: set[int] | None = None) -> str | None:
-        """Why it cannot be said to have flattened, if one of its seeds (default: all) cannot."""
-        records = self.at(arm, setting)
-        reasons = {why_not_flat(r) for seed, r in records.items() if seeds is None or seed in seeds}
-        return next((why for why in REASONS if why in reasons), None)
-
-    def teachers(self, arm: Arm, setting: Setting) -> list[Arm]:
-        """The arms of a student's teachers, its own first; of a supervised arm none."""
-        first = next(iter(self.at(arm, setting).values()))
-        return [r.arm for r in chain(first, self.by_key)[1:]]
-
-    def under_trained(self, arm: Arm, base: Arm, setting: Setting) -> dict[Arm, str]:
-        """Of two arms and their teachers those whose curves had not flattened, and why that is said.
-
-        Only the seeds that both have count.  There the schedule may have decided between the two.
-        """
-        seeds = self.at(arm, setting).keys() & self.at(base, setting).keys()
-        return {
-            each: why
-            for of in (arm, base)
-            if seeds
-            for each in (of, *self.teachers(of, setting))
-            if (why := self.rising(each, setting, seeds))
-        }
 
 
 def _widest(settings: list[Setting]) -> list[Setting]:
@@ -234,13 +243,27 @@ def _widest(settings: list[Setting]) -> list[Setting]:
     ]
 
 
-def read_study(folder: Path) -> Matrix | None:
-    """The study in a folder of records; None where there are none.
+def read_study(folder: Path, margin: float = 1.0) -> Matrix | None:
+    """The study in a folder of records, with the contrasts that stand beside them; None where there are none.
 
     Raises UserError where they do not belong together.
     """
     records = [read(file) for file in sorted(folder.glob("*.json"))]
+    registered = folder / CONTRASTS
     try:
-        return Matrix(folder.name, records) if records else None
+        contrasts = read_contrasts(registered) if registered.exists() else None
+        return Matrix(folder.name, records, margin, contrasts) if records else None
     except ValueError as error:
         raise UserError(f"{folder}: {error}") from error
+
+
+def read_studies(folder: Path, margin: float = 1.0) -> list[Matrix]:
+    """The studies below `folder`, a subfolder of records each.
+
+    Raises UserError where there are none, or where those of a study do not belong together.
+    """
+    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    studies = [study for each in folders if (study := read_study(each, margin))]
+    if not studies:
+        raise UserError(f"{folder}: no records there; python benchmarks/study.py makes them")
+    return studies

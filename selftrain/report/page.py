@@ -9,19 +9,29 @@ from selftrain.provenance import stale
 from selftrain.report.available import figure_names
 from selftrain.report.effort_tables import cost_table, gains_table, steps_table
 from selftrain.report.label_tables import study_labels
-from selftrain.report.longer import read_studies
-from selftrain.report.matrix import Matrix
+from selftrain.report.ladder import ladder_table
+from selftrain.report.matrix import Matrix, read_studies
 from selftrain.report.score_tables import published_table, score_tables
 from selftrain.report.table import Table
-from selftrain.report.verdict import against_paper, overview, verdict
+from selftrain.report.registered import registered_lines
+from selftrain.report.verdict import against_paper, coverage, overview, verdict
 from selftrain.system.files import write_atomic
+
+
+HOW_TO_READ = (
+    "How to read it: a difference *helps* or *hurts* where its interval leaves zero out, is *equivalent* where "
+    "the interval lies inside the margin, and else *open*. A budget is *converged* where three times the steps "
+    "gain less than the margin, with the whole interval; T is the study's budget, 3T three times as many steps. "
+    "Only contrasts that were registered before the first run are tested, with Holm's correction; everything "
+    "else describes, each interval by itself."
+)
 
 
 def study_tables(matrix: Matrix) -> list[Table]:
     """Every table that this study can have."""
     efforts = [cost_table(matrix), steps_table(matrix), gains_table(matrix)]
-    labels = study_labels(matrix)
-    return [*score_tables(matrix), *efforts, *([labels] if labels else [])]
+    further = [ladder_table(matrix), study_labels(matrix)]
+    return [*score_tables(matrix), *efforts, *(table for table in further if table)]
 
 
 def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
@@ -29,14 +39,8 @@ def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
 
     folded: its sentences open by a click, for a page that shows other things too.
     """
-    machines = sorted({r.measured.hardware["device"] for r in matrix.records})
-    codes = {r.hashes.source for r in matrix.records}
-    of_codes = "" if len(codes) == 1 else f"; measured with {len(codes)} versions of the code"
-    lines = [
-        f"{len(matrix.records)} runs, seeds {', '.join(map(str, matrix.seeds))}, "
-        f"{matrix.records[0].split} split, on {'; '.join(machines)}{of_codes}.",
-        "",
-    ]
+    lines = [_measured_on(matrix), ""]
+    lines += registered_lines(matrix)
     if against := against_paper(matrix):
         lines += [against, ""]
     if len(matrix.arms) > 1:
@@ -47,9 +51,22 @@ def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
         for line in (f"- {place}", *(f"  - {text}" for text in texts))
     ]
     if folded:
-        summary = "<details><summary>Each comparison with its interval and test</summary>"
+        summary = "<details><summary>The ladder, each comparison with its interval, and choices</summary>"
         sentences = [summary, "", *sentences, "", "</details>"]
     return "\n".join(lines + sentences) + "\n"
+
+
+def _measured_on(matrix: Matrix) -> str:
+    """How many runs, on what, what the intervals cover, and the margin."""
+    machines = sorted({r.measured.hardware["device"] for r in matrix.records})
+    codes = {r.hashes.source for r in matrix.records}
+    of_codes = "" if len(codes) == 1 else f"; measured with {len(codes)} versions of the code"
+    return (
+        f"{len(matrix.records)} runs, seeds {', '.join(map(str, matrix.seeds))}, "
+        f"{matrix.records[0].split} split, on {'; '.join(machines)}{of_codes}. "
+        f"Intervals of 95 % cover {coverage(matrix)}. Differences within {matrix.margin:g} {matrix.metric} "
+        "count as none."
+    )
 
 
 def regenerate(studies: list[Matrix], out: Path, readmes: tuple[Path, ...] = ()) -> dict[Path, str]:
@@ -59,7 +76,7 @@ def regenerate(studies: list[Matrix], out: Path, readmes: tuple[Path, ...] = ())
     """
     files: dict[Path, str] = {}
     page = ["# Results", "", "## Verdict", ""]
-    page += ["(Made by `python benchmarks/tables.py` from the records beside it.)", ""]
+    page += ["(Made by `python benchmarks/tables.py` from the records beside it.)", "", HOW_TO_READ, ""]
     for matrix in studies:
         page += [f"### {matrix.name}", "", verdict_markdown(matrix)]
     page += ["## Tables and figures", ""]
@@ -100,9 +117,9 @@ def fill(text: str, root: Path, files: dict[Path, str]) -> str:
     )
 
 
-def write_studies(records: Path, out: Path, console: Console) -> None:
+def write_studies(records: Path, out: Path, console: Console, margin: float = 1.0) -> None:
     """Read the studies below `records`, write every text file below `out`, and print the verdicts."""
-    studies = read_studies(records)
+    studies = read_studies(records, margin)
     for path, content in regenerate(studies, out, readmes_of(out)).items():
         write_atomic(path, lambda file, content=content: file.write(content.encode()))
     for matrix in studies:

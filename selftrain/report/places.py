@@ -3,11 +3,14 @@
 There is one spelling for commands, tables, figures, the verdict and the published numbers.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from selftrain.record import Record, Setting
 
 PLACE = ("policy", "fraction", "labels")  # the axes of every study
+OF_STEPS = ("warmup_steps", "eval_every")  # fields of a recipe that may be shares of the steps
+BUDGET = "budget"  # the axis of a study's ladder: a run's steps over those of its policy's lowest rung
 
 
 def kind(record: Record) -> str:
@@ -18,12 +21,18 @@ def kind(record: Record) -> str:
     return record.protocol if record.arm.rounds else record.labels
 
 
-def setting_of(record: Record, axes: tuple[str, ...] = PLACE) -> Setting:
+def setting_of(
+    record: Record, axes: tuple[str, ...] = PLACE, base_steps: Mapping[str, int] | None = None
+) -> Setting:
     """The place of a record in a study with these axes.
 
     An axis that is no field of the record's recipe is left out.
+
+    base_steps: of each policy the steps of the lowest rung, which give the `budget`, if that is an axis.
     """
     values = record.settings | {"labels": kind(record)}
+    if base_steps:
+        values[BUDGET] = round(record.steps / base_steps[record.settings["policy"]], 3)
     return Setting({axis: values[axis] for axis in axes if axis in values})
 
 
@@ -33,7 +42,8 @@ def percent(fraction: float) -> str:
 
 
 def place_name(setting: Setting, of: str = "") -> str:
-    """`S4, 100 %`; then the kind of labels where it is unusual, and further axes as `backbone resnet18`.
+    """`S4, 100 %`; then the kind of labels where it is unusual, the budget as `3T`, and further axes as
+    `backbone resnet18`.
 
     of: what follows the share, such as " of the labels".
     """
@@ -43,11 +53,18 @@ def place_name(setting: Setting, of: str = "") -> str:
             words.append(value)
         elif axis == "fraction":
             words.append(percent(value) + of)
+        elif axis == BUDGET:
+            words.append(rung_name(value))
         elif axis != "labels":
             words.append(f"{axis.replace('_', ' ')} {_text(value)}")
         elif value != "train":
             words.append(value)
     return ", ".join(words)
+
+
+def rung_name(budget: float) -> str:
+    """`T` of the lowest rung of a ladder, `3T` of one that is three times as long."""
+    return "T" if budget == 1 else f"{budget:g}T"
 
 
 def _text(value: Any) -> str:

@@ -1,14 +1,12 @@
 """The tables of a study's scores, in the shape the papers print them.
 
 Every cell is the mean over seeds, the half width of its 95 % interval and n; beside it in [ ] what the paper
-prints, where it prints something for that place.  Where nothing ran the cell is empty.  † marks cells in
-which a curve had not flattened, or had too few points to tell."""
+prints, where it prints something for that place.  Where nothing ran the cell is empty."""
 
 from dataclasses import replace
 from typing import Any
 
 from selftrain.record import Arm, Setting
-from selftrain.report.flatness import dagger
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
 from selftrain.report.published import Number, every, published
@@ -16,9 +14,8 @@ from selftrain.report.statistics import NO_NUMBERS
 from selftrain.report.table import Table, tabulate
 
 LEGEND = (
-    "mean over seeds ± half width of the 95 % t interval, n; † a curve had not flattened, or has too few "
-    "points to tell; [ ] published, on the paper's own data and network: ≈ read off a figure, (r) not "
-    "checked against its table"
+    "mean over seeds ± half width of the 95 % interval, n; [ ] published, on the paper's own data and network: "
+    "≈ read off a figure, (r) not checked against its table"
 )
 
 
@@ -130,7 +127,7 @@ def _text(matrix: Matrix, arm: Arm, setting: Setting) -> str:
     score, paper = matrix.score(arm, setting), published(matrix.task, arm, matrix.own(arm, setting))
     words = []
     if score is not None:
-        words.append(f"{score.show(matrix.digits)}{dagger(matrix.rising(arm, setting))}, n {score.n}")
+        words.append(f"{score.show(matrix.digits)}, n {score.n}")
     if paper is not None:
         words.append(f"[{paper}]")
     return " ".join(words)
@@ -144,8 +141,7 @@ def _numbers(matrix: Matrix, arm: Arm, setting: Setting) -> dict[str, Any]:
         "arm": str(arm),
         **own,
         "metric": matrix.metric,
-        **(NO_NUMBERS if score is None else score.numbers()),
-        "flattened": "" if score is None else matrix.rising(arm, setting) is None,
+        **(NO_NUMBERS if score is None else score.csv()),
         "published": "" if paper is None else paper.value,
         "source": "" if paper is None else paper.source,
         "mark": "" if paper is None else paper.mark,

@@ -19,7 +19,7 @@ def main(about: str) -> None:
     arguments = _options(about)
     console = Console(width=None if sys.stdout.isatty() else 120)
     if not arguments.records:
-        write_studies(arguments.studies, arguments.out or Path("results"), console)
+        write_studies(arguments.studies, arguments.out or Path("results"), console, arguments.margin)
         return
     loaded = load_records(arguments.records)
     if not loaded:
@@ -55,5 +55,12 @@ def _options(about: str) -> argparse.Namespace:
         type=Path,
         default=Path("results/records"),
         help="folder of studies' records (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=1.0,
+        help="of studies: differences within so many points of the main score count as none "
+        "(default: %(default)g)",
     )
     return parser.parse_args()

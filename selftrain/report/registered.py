@@ -1,0 +1,67 @@
+"""The registered contrasts of a study, as its verdict shows them: before everything else."""
+
+from selftrain.report.contrasts import Tested, digest, tested
+from selftrain.report.matrix import Matrix
+from selftrain.report.statistics import rounded
+from selftrain.report.table import NOT_THERE, Table, tabulate
+
+
+def registered_lines(matrix: Matrix) -> list[str]:
+    """Markdown: the table of the tested contrasts, and how they were registered; or that there are none."""
+    if not matrix.registered:
+        return [
+            "No contrast was registered before these runs, so nothing here is a test: effects and intervals "
+            "describe what was measured, each by itself.",
+            "",
+        ]
+    table = registered_table(matrix)
+    return ["**Registered contrasts**", "", *table.grid(), "", f"({table.note})", ""]
+
+
+def registered_table(matrix: Matrix) -> Table:
+    """A row for each contrast, in the order of their registration."""
+    rows = matrix.cached("contrasts", lambda study: tested(study.registered, study))
+    return tabulate(
+        "contrasts",
+        "Registered contrasts",
+        rows,
+        [
+            ("question", lambda row: row.contrast.question),
+            ("expected", lambda row: row.contrast.expect),
+            ("effect", lambda row: _effect(row, matrix.digits)),
+            ("95 % interval", lambda row: _interval(row, matrix.digits)),
+            ("n", lambda row: str(row.effect.n) if row.effect else "0"),
+            ("p", lambda row: _p(row.p)),
+            ("Holm p", lambda row: _p(row.p_holm)),
+            ("answer", lambda row: row.word),
+        ],
+        _note(matrix),
+        lambda row: [row.csv()],
+    )
+
+
+def _note(matrix: Matrix) -> str:
+    """How many contrasts stand in the file, and in how many of the records its hash."""
+    now = digest(matrix.registered)
+    count = sum(r.contrasts == now for r in matrix.records)
+    total = len(matrix.records)
+    known = "every run's record names" if count == total else f"{count} of {total} runs' records name"
+    return (
+        f"{len(matrix.registered)} contrasts, fixed before the first run: {known} their hash, {now}; one number a "
+        "seed; p is one-sided where a direction was expected; Holm p is corrected for all of them, and "
+        "below 0.05 is an answer"
+    )
+
+
+def _effect(row: Tested, digits: int) -> str:
+    return rounded(row.effect.mean, digits, "+") if row.effect else NOT_THERE
+
+
+def _interval(row: Tested, digits: int) -> str:
+    if not row.effect or not row.effect.bounded:
+        return NOT_THERE
+    return f"{rounded(row.effect.low, digits, '+')} to {rounded(row.effect.high, digits, '+')}"
+
+
+def _p(p: float) -> str:
+    return NOT_THERE if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
