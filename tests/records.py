@@ -31,20 +31,20 @@ def made_up(
     seed: int = 0,
     score: float = 30.0,
     *,
-    flat: bool = True,
     labels: str = "train",
     metric: str = "AP",
     steps: int = 800,
     protocol: str | None = None,
     curve: list[float] | None = None,
+    resampled: dict[str, list[float]] | None = None,
     **fields: Any,
 ) -> Record:
-    """A record of an arm; fields: of its recipe.
+    """A record of an arm; fields: of its recipe; resampled: its scores under resamples of 500 test images.
 
     A student's teacher is the record of the round before, made up alike.
     """
     teacher = replace_arm(arm, methods=arm.methods[1:])
-    place = (policy, fraction, seed, labels, protocol)
+    place = (policy, fraction, seed, labels, protocol, *([steps] if steps != 800 else []))
     needs = {"teacher": Need(_key(teacher, *place, fields), "t")} if arm.rounds else {}
     settings = {"policy": policy, "fraction": fraction, "seed": seed, "steps": steps, "lr": 0.004, **fields}
     names = METRICS[metric]
@@ -59,8 +59,9 @@ def made_up(
         split="test",
         metric=metric,
         metrics={name: score + 5 * n for n, name in enumerate(names)},
-        curve=_curve(names, curve or [score * share for share in _shares(flat)], steps),
-        flattened=flat,
+        curve=_curve(names, curve or [score * share for share in (0.5, 0.8, 0.99, 1.0)], steps),
+        resampled=resampled or {},
+        scored_images=500,
         steps=steps,
         images=steps * (16 if arm.rounds else 8),
         labelled_images=round(300 * fraction),
@@ -112,10 +113,6 @@ def _measured(seconds: float) -> Measured:
         precision="no",
         finished="2026-01-01 00:00:00",
     )
-
-
-def _shares(flat: bool) -> tuple[float, ...]:
-    return (0.5, 0.8, 0.99, 1.0) if flat else (0.3, 0.5, 0.7, 1.0)
 
 
 def _curve(names: tuple[str, ...], values: list[float], steps: int) -> list[dict[str, float]]:

@@ -168,8 +168,9 @@ class Matrix:
         return setting.without(BUDGET)
 
     def rungs(self, ladder: Setting) -> list[Setting]:
-        """The places of a ladder, from the lowest rung."""
-        return [place for place in self.places if self.without_budget(place) == ladder]
+        """The places of a ladder at which any arm has records, from the lowest rung."""
+        every = [ladder.but(**{BUDGET: budget}) for budget in self.budgets] or [ladder]
+        return [place for place in every if any(self.at(arm, place) for arm in self.arms)]
 
     def cached(self, name: str, make: Callable[["Matrix"], Result]) -> Result:
         """What `make` finds in this study, found once."""

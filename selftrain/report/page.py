@@ -13,7 +13,7 @@ from selftrain.report.ladder import ladder_table
 from selftrain.report.matrix import Matrix, read_studies
 from selftrain.report.score_tables import published_table, score_tables
 from selftrain.report.table import Table
-from selftrain.report.registered import registered_lines
+from selftrain.report.contrast_table import registered_lines
 from selftrain.report.verdict import against_paper, coverage, overview, verdict
 from selftrain.system.files import write_atomic
 

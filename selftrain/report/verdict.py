@@ -9,14 +9,14 @@ arm to choose at which cost by the frontier (`frontier.py`)."""
 
 from dataclasses import dataclass
 
-from selftrain.record import Setting
+from selftrain.record import Arm, Setting
 from selftrain.report.comparison import Question, answer, published_difference, questions
 from selftrain.report.effect import Effect
 from selftrain.report.frontier import choices
 from selftrain.report.ladder import Step, converged, steps
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
-from selftrain.report.power import what_would_settle
+from selftrain.report.power import settle
 from selftrain.report.statistics import rounded
 from selftrain.report.table import Table, tabulate
 
@@ -107,11 +107,30 @@ def sentence(matrix: Matrix, question: Question, setting: Setting, effect: Effec
         numbers += f" (by the paper's scores: {paper.show('+')} {matrix.metric})"
     word = effect.word(matrix.margin)
     text = f"{question}: **{word}**: {numbers}"
+    idle = [str(arm) for arm in (question.arm, question.base) if learned_nothing(matrix, arm, setting)]
+    if idle:
+        text += f"; {' and '.join(idle)} learned nothing"
     if word == "open":
-        seconds = matrix.mean_seconds(question.arm, setting)
-        settled = what_would_settle(effect, matrix.margin, matrix.metric, seconds)
-        text += f"; {settled}" if settled else ""
+        seconds = sum(matrix.mean_seconds(arm, setting) for arm in (question.arm, question.base))
+        text += f". {settle(effect, matrix.margin, matrix.metric, seconds)}"
     return text
+
+
+def learned_nothing(matrix: Matrix, arm: Arm, setting: Setting) -> bool:
+    """Whether no seed of an arm is better than the best answer that is one class everywhere, or than zero."""
+    records = matrix.at(arm, setting).values()
+    return bool(records) and all(r.score <= 1.01 * r.metrics.get("chance", 0.0) for r in records)
+
+
+def coverage(matrix: Matrix) -> str:
+    """What the intervals of a study cover: each kind that there is."""
+    effects = [
+        effect
+        for setting in matrix.places
+        for question in questions(matrix, setting)
+        if (effect := answer(matrix, question, setting)) and effect.bounded
+    ]
+    return "; some ".join(dict.fromkeys(effect.covers for effect in effects)) or "nothing: one seed"
 
 
 def ladder_sentence(matrix: Matrix, step: Step) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from selftrain.record import RANDOM, Setting
+from selftrain.report.comparison import compare
 from selftrain.report.figures import FIGURES
 from selftrain.report.matrix import Matrix, find_axes
 from selftrain.report.page import study_tables
@@ -66,7 +67,7 @@ def test_each_backbone_has_its_columns_and_rows():
 def test_the_verdict_compares_within_a_backbone():
     matrix = of_backbones()
     assert len(matrix.places) == len(verdict(matrix)) == 6
-    assert "Pre-training **helps**: +5.0 AP" in said(matrix, "S1, 100 % of the labels, backbone resnet50")
+    assert "Pre-training: **helps**: +5.0 AP" in said(matrix, "S1, 100 % of the labels, backbone resnet50")
     assert len(overview(matrix).rows) == 6
 
 
@@ -78,7 +79,7 @@ def test_figures_over_policies_and_labels_have_a_panel_for_each_backbone(name):
     assert {"random", "imagenet"} & {text for each in axes for text in each.get_legend_handles_labels()[1]}
 
 
-@pytest.mark.parametrize("name", ["curves", "cost", "quality"])
+@pytest.mark.parametrize("name", ["frontier", "curves", "quality"])
 def test_figures_of_curves_have_a_panel_for_each_place(name):
     axes = [each for each in FIGURES[name](of_backbones()).axes if each.axison]
     assert [each.get_title() for each in axes][:2] == [
@@ -115,7 +116,7 @@ def test_a_field_that_its_policy_makes_idle_is_no_axis_and_steps_of_each_policy_
     assert matrix.axes == ("policy", "fraction", "labels", "magnitude")
     assert tables(matrix)["table2"].header == ["arm", "S1", "S4, magnitude 5", "S4, magnitude 10"]
     longer = [made_up(RANDOM, "S4", steps=800), made_up(RANDOM, "S4", steps=2400)]
-    assert find_axes(longer) == ("policy", "fraction", "labels", "steps")
+    assert find_axes(longer) == ("policy", "fraction", "labels", "budget")
 
 
 def test_a_warm_up_that_goes_with_the_steps_is_no_axis_and_one_of_its_own_is():
@@ -124,15 +125,15 @@ def test_a_warm_up_that_goes_with_the_steps_is_no_axis_and_one_of_its_own_is():
         made_up(RANDOM, "S4", steps=800, warmup_steps=40),
         made_up(RANDOM, "S4", steps=2400, warmup_steps=120),
     ]
-    assert Matrix("x", shares).axes == ("policy", "fraction", "labels", "steps")
+    assert Matrix("x", shares).axes == ("policy", "fraction", "labels", "budget")
     own = [*shares, made_up(RANDOM, "S4", steps=2400, warmup_steps=40)]
-    assert Matrix("x", own).axes == ("policy", "fraction", "labels", "steps", "warmup_steps")
+    assert Matrix("x", own).axes == ("policy", "fraction", "labels", "budget", "warmup_steps")
 
 
 def test_records_of_two_learning_rates_are_two_places_and_never_one_mean():
     matrix = Matrix("x", [made_up(RANDOM, lr=0.1), made_up(IMAGENET, lr=0.2)])
     assert [place["lr"] for place in matrix.places] == [0.1, 0.2]
-    assert not any(matrix.differences(IMAGENET, RANDOM, place) for place in matrix.places)
+    assert not any(compare(matrix, IMAGENET, RANDOM, place) for place in matrix.places)
 
 
 def test_a_setting_is_a_place_whatever_the_order_of_its_axes():

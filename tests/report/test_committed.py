@@ -8,7 +8,7 @@ import pytest
 from selftrain.record import RANDOM, SCHEMA, read, read_many
 from selftrain.report.drawing import drawn_by
 from selftrain.report.figures import write_figures
-from selftrain.report.longer import read_studies
+from selftrain.report.matrix import read_studies
 from selftrain.report.page import readmes_of, regenerate
 from selftrain.report.run_table import grid
 from selftrain.system.errors import UserError

@@ -19,17 +19,17 @@ from selftrain.report.figures import FIGURES
 from selftrain.report.gallery import _with_mask
 from selftrain.report.matrix import Matrix
 from tests.records import ARMS, IMAGENET, IMAGENET_STUDENT, RANDOM_STUDENT, made_up
-from tests.report.studies import study
+from tests.report.studies import ladder, study
 
 
 def test_figures_are_made_of_what_is_there_and_equal_records_give_equal_bytes():
     matrix = study()
     assert tuple(FIGURES) == NAMES
-    assert figure_names(matrix) == ["policies", "fractions", "curves", "cost", "labels", "quality"]
+    assert figure_names(matrix) == ["frontier", "policies", "fractions", "curves", "labels", "quality"]
     first, again = render(FIGURES["policies"](matrix)), render(FIGURES["policies"](study()))
     assert first == again and first["png"].startswith(b"\x89PNG") and b"<svg" in first["svg"]
     alone = Matrix("one", [made_up(RANDOM)])
-    assert figure_names(alone) == ["curves", "cost"]
+    assert figure_names(alone) == ["curves"]
     assert all(FIGURES[name](alone) for name in figure_names(alone))
 
 
@@ -43,8 +43,16 @@ def test_figure_1_has_intervals_and_the_published_curve_dashed():
     line = next(line for line in axes.lines if line.get_label() == "imagenet, published")
     assert line.get_ydata() == pytest.approx([0.3, -1.0]) and line.is_dashed() and line.get_color() == "0.45"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["S1", "S4"]
-    axes = FIGURES["policies"](study(flat=False)).axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["S1 †", "S4 †"]
+
+
+def test_the_frontier_has_a_line_for_each_arm_with_a_point_for_each_rung():
+    matrix = ladder()
+    assert figure_names(matrix)[0] == "frontier"
+    axes = FIGURES["frontier"](matrix).axes[0]
+    lines = {bars.get_label(): bars.lines[0].get_xydata().tolist() for bars in axes.containers}
+    assert lines["random"] == [[6400, 42], [19200, pytest.approx(52)]]
+    assert lines["imagenet + self-training"] == [[19200, pytest.approx(63.1)]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["6.4k", "19.2k"]
 
 
 def test_starts_have_colours_and_rounds_have_lines():

@@ -1,9 +1,12 @@
 """The registered contrasts of a study, as its verdict shows them: before everything else."""
 
-from selftrain.report.contrasts import Tested, digest, tested
+from typing import Any
+
+from selftrain.report.contrasts import digest
 from selftrain.report.matrix import Matrix
-from selftrain.report.statistics import rounded
+from selftrain.report.statistics import NO_NUMBERS, rounded
 from selftrain.report.table import NOT_THERE, Table, tabulate
+from selftrain.report.tested import Tested, evaluate, unit
 
 
 def registered_lines(matrix: Matrix) -> list[str]:
@@ -15,20 +18,24 @@ def registered_lines(matrix: Matrix) -> list[str]:
             "",
         ]
     table = registered_table(matrix)
-    return ["**Registered contrasts**", "", *table.grid(), "", f"({table.note})", ""]
+    missing = [f"{row.contrast.name}: missing are {'; '.join(row.missing)}" for row in _rows(matrix) if row.missing]
+    return ["**Registered contrasts**", "", *table.grid(), "", f"({'. '.join([table.note, *missing])})", ""]
+
+
+def _rows(matrix: Matrix) -> list[Tested]:
+    return matrix.cached("contrasts", lambda study: evaluate(study, study.registered, study.margin))
 
 
 def registered_table(matrix: Matrix) -> Table:
     """A row for each contrast, in the order of their registration."""
-    rows = matrix.cached("contrasts", lambda study: tested(study.registered, study))
     return tabulate(
         "contrasts",
         "Registered contrasts",
-        rows,
+        _rows(matrix),
         [
             ("question", lambda row: row.contrast.question),
             ("expected", lambda row: row.contrast.expect),
-            ("effect", lambda row: _effect(row, matrix.digits)),
+            ("effect", lambda row: _effect(row, matrix)),
             ("95 % interval", lambda row: _interval(row, matrix.digits)),
             ("n", lambda row: str(row.effect.n) if row.effect else "0"),
             ("p", lambda row: _p(row.p)),
@@ -36,7 +43,7 @@ def registered_table(matrix: Matrix) -> Table:
             ("answer", lambda row: row.word),
         ],
         _note(matrix),
-        lambda row: [row.csv()],
+        _numbers,
     )
 
 
@@ -53,8 +60,17 @@ def _note(matrix: Matrix) -> str:
     )
 
 
-def _effect(row: Tested, digits: int) -> str:
-    return rounded(row.effect.mean, digits, "+") if row.effect else NOT_THERE
+def _effect(row: Tested, matrix: Matrix) -> str:
+    if row.effect is None:
+        return NOT_THERE
+    return f"{rounded(row.effect.mean, matrix.digits, '+')} {unit(row.contrast, matrix.metric)}"
+
+
+def _numbers(row: Tested) -> list[dict[str, Any]]:
+    """A row of the csv file."""
+    effect = row.effect.csv() if row.effect else NO_NUMBERS
+    names = {"contrast": row.contrast.name, "expected": row.contrast.expect}
+    return [names | effect | {"p": row.p, "p_holm": row.p_holm, "answer": row.word}]
 
 
 def _interval(row: Tested, digits: int) -> str:
