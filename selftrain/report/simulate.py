@@ -1,0 +1,141 @@
+"""The statistics of the report on simulated studies whose truth is known.
+
+    python -m selftrain.report.simulate --out results/simulations.md
+
+What is simulated: `simulated.py`."""
+
+import argparse
+import math
+from pathlib import Path
+
+from selftrain.report.simulated import (
+    IMAGES,
+    RESAMPLES,
+    STUDIES,
+    Coverage,
+    Detectable,
+    Familywise,
+    Truth,
+    coverages,
+    detectables,
+    familywise_all,
+)
+from selftrain.system.files import write_atomic
+
+_MODEL = """The score of cell k with seed s on image i is I(i) + G(s) + A(k, s) + C(k, i) + E(k, s, i). I
+and G are common to all cells; A, C and E make the differences between cells. "What decides" names the largest
+of their variances; `selftrain/report/simulated.py` has them all, and the rest of what is simulated."""
+
+_COVERAGE = """`covered` is what the report prints: a variance of seeds and one of test images, and the
+quantile of Cochran for their sum. `Satterthwaite` has the same variances and the usual degrees of freedom.
+With three seeds it covers too little where the seeds decide most but not all: the estimated variance is too
+small where the seeds happen to lie close together, and there the estimated degrees of freedom are largest, so
+that both errors go the same way; a variance with two degrees of freedom is below a quarter of its true value
+in 22 % of all studies. `seeds alone` is Student's t over seeds, which answers for other seeds on these test
+images only."""
+
+_HEAVY = """With heavy tails (t3: Student's t with 3 degrees of freedom; lognormal: skewed as well) no t
+interval over three or five seeds holds its level exactly. What is left is in the table. A seed that fails
+altogether is such a tail, and should be looked at, not averaged."""
+
+_FAMILYWISE = """In how many studies any contrast whose truth is 0 is called different from 0, at 5 %. Three
+of the six tests are one-sided. Where three contrasts have true effects, the other three count."""
+
+_DETECTABLE = f"""The smallest effect that the two-sided test at 5 % shows with 80 % power: as planned from
+the true spreads of a study with 3 seeds and {IMAGES} test images, and as it comes out in studies of the size
+that the row names."""
+
+
+def text(
+    found: list[Coverage], wrong: list[Familywise], shown: list[Detectable], n: int, command: str
+) -> str:
+    """What stands in the results file; n: how many studies were simulated for each case."""
+    error = 100 * binomial_error(0.95, n)
+    parts = [
+        "# The statistics on simulated studies with known truth",
+        f"(Made by `{command}`: {n:,} simulated studies a case, {IMAGES} test images unless said otherwise, "
+        f"{RESAMPLES} bootstrap resamples of them. One standard error of a share near 95 or 5 %, from the "
+        f"number of studies alone, is {error:.1f} points.)",
+        _MODEL,
+        "## What 95 % intervals cover",
+        _COVERAGE,
+        _table(
+            ("what decides", "tails of seeds", "levels", "seeds", "covered", "Satterthwaite", "seeds alone"),
+            [
+                (each.truth.name, each.truth.tails, _levels(each.truth), str(each.seeds), *_shares(each))
+                for each in found
+            ],
+        ),
+        _HEAVY,
+        "## Wrong findings among six contrasts",
+        _FAMILYWISE,
+        _table(
+            ("what decides", "seeds", "contrasts with an effect", "after Holm", "uncorrected"),
+            [
+                (each.truth.name, str(each.seeds), "3 of 6" if each.others else "none")
+                + (_percent(each.holm), _percent(each.uncorrected))
+                for each in wrong
+            ],
+        ),
+        "## Effects that a study can show",
+        _DETECTABLE,
+        _table(
+            ("what decides", "levels", "seeds", "test images", "planned", "simulated", "ratio"),
+            [
+                (each.truth.name, _levels(each.truth), str(each.seeds), str(each.images))
+                + tuple(f"{number:.2f}" for number in (each.planned, each.simulated, each.ratio))
+                for each in shown
+            ],
+        ),
+    ]
+    return "\n\n".join(part.replace("\n", " ") if part in _PROSE else part for part in parts) + "\n"
+
+
+_PROSE = (_MODEL, _COVERAGE, _HEAVY, _FAMILYWISE, _DETECTABLE)  # a paragraph is one line there
+
+
+def _levels(truth: Truth) -> str:
+    return "nested" if truth.nested else "crossed"
+
+
+def _shares(each: Coverage) -> list[str]:
+    return [_percent(share) for share in (each.here, each.satterthwaite, each.seeds_alone)]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def binomial_error(share: float, n: int) -> float:
+    """The standard error of a share of n studies."""
+    return math.sqrt(share * (1 - share) / n)
+
+
+def main() -> None:
+    """Simulates, and writes the results file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/simulations.md"),
+        help="file to write (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--studies", type=int, default=STUDIES, help="simulated for each case (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    n, more = options.studies, "" if options.studies == STUDIES else f" --studies {options.studies}"
+    command = f"python -m selftrain.report.simulate --out {options.out}{more}"
+    content = text(coverages(n), familywise_all(n), detectables(n), n, command)
+    write_atomic(options.out, lambda file: file.write(content.encode()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the statistics promise, on simulated studies whose truth is known."""
+
+from pathlib import Path
+
+import pytest
+
+from selftrain.report.simulate import binomial_error, text
+from selftrain.report.simulated import (
+    HEAVY,
+    IMAGES_DECIDE,
+    MOSTLY_SEEDS,
+    STUDIES,
+    coverage,
+    coverages,
+    detectables,
+    familywise_all,
+    studies,
+)
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return coverages(), familywise_all(), detectables()
+
+
+@pytest.mark.slow
+def test_95_percent_intervals_cover_93_to_97_percent(simulated):
+    cases = [each for each in simulated[0] if each.truth.tails == "normal"]
+    outside = {(each.truth.name, each.seeds): each.here for each in cases if not 0.93 <= each.here <= 0.97}
+    assert len(cases) == 15 and outside == {}
+    # and the usual degrees of freedom do not
+    [mostly] = [each for each in cases if each.truth == MOSTLY_SEEDS and each.seeds == 3]
+    assert mostly.satterthwaite < 0.93
+
+
+@pytest.mark.slow
+def test_heavy_tails_are_reported(simulated):
+    heavy = [each for each in simulated[0] if each.truth.tails != "normal"]
+    assert len(heavy) == 2 * len(HEAVY) and min(each.here for each in heavy) > 0.8
+
+
+@pytest.mark.slow
+def test_wrong_findings_among_six_contrasts_are_at_most_5_percent(simulated):
+    bound = 0.05 + 2 * binomial_error(0.05, STUDIES)
+    assert len(simulated[1]) == 8
+    assert {
+        (each.truth.name, each.seeds, each.others): each.holm for each in simulated[1] if each.holm > bound
+    } == {}
+    assert (
+        min(each.uncorrected for each in simulated[1] if not each.others) > 0.1
+    )  # else nothing is corrected
+
+
+@pytest.mark.slow
+def test_planned_effects_are_those_that_studies_show(simulated):
+    assert len(simulated[2]) == 24
+    wrong = {
+        (each.truth.name, each.seeds, each.images): each.ratio
+        for each in simulated[2]
+        if not 0.8 <= each.ratio <= 1.2
+    }
+    assert wrong == {}
+
+
+@pytest.mark.slow
+def test_the_committed_file_is_what_is_simulated(simulated):
+    command = "python -m selftrain.report.simulate --out results/simulations.md"
+    assert (ROOT / "results" / "simulations.md").read_text() == text(*simulated, STUDIES, command)
+
+
+def test_a_simulated_study_has_the_variances_that_its_case_names():
+    """A tenth of a percent of the time, in every run of the tests: the model itself."""
+    found = [scores[1] - scores[0] for scores, _ in studies(IMAGES_DECIDE, 3, 600, 1)]
+    total = IMAGES_DECIDE.seed + IMAGES_DECIDE.shared + IMAGES_DECIDE.own
+    values = [value for study in found for value in study]
+    assert sum(value**2 for value in values) / len(values) == pytest.approx(total, rel=0.15)
+    between = sum(((study - study.mean()) ** 2).sum() / 2 for study in found) / len(found)
+    assert between == pytest.approx(IMAGES_DECIDE.seed + IMAGES_DECIDE.own, rel=0.15)
+    alone = coverage(IMAGES_DECIDE, 3, 300, 2)
+    assert alone.seeds_alone < 0.8 < alone.here  # seeds alone know nothing of test images
