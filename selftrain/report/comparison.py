@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from selftrain.record import RANDOM, Arm, Setting
 from selftrain.report.effect import Effect, effect_of, replicates
 from selftrain.report.matrix import Matrix, Seeds
@@ -107,7 +109,8 @@ def difference(records: Seeds, base: Seeds, metric: str) -> Effect | None:
     ]
     sets = {records[seed].hashes.test for seed in seeds}
     images = min(records[seed].scored_images for seed in seeds)
-    return effect_of(values, resampled if len(resampled) == len(seeds) else None, images, len(sets) > 1)
+    of_all = np.stack(resampled) if len(resampled) == len(seeds) else None
+    return effect_of(values, of_all, images, len(sets) > 1)
 
 
 def published_difference(matrix: Matrix, question: Question, setting: Setting) -> Number | None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from selftrain.report.contrasts import digest
 from selftrain.report.matrix import Matrix
 from selftrain.report.statistics import NO_NUMBERS, rounded
 from selftrain.report.table import NOT_THERE, Table, tabulate
@@ -18,12 +17,12 @@ def registered_lines(matrix: Matrix) -> list[str]:
             "",
         ]
     table = registered_table(matrix)
-    missing = [f"{row.contrast.name}: missing are {'; '.join(row.missing)}" for row in _rows(matrix) if row.missing]
+    missing = [f"{row.contrast.name}: no {'; '.join(row.missing)}" for row in _rows(matrix) if row.missing]
     return ["**Registered contrasts**", "", *table.grid(), "", f"({'. '.join([table.note, *missing])})", ""]
 
 
 def _rows(matrix: Matrix) -> list[Tested]:
-    return matrix.cached("contrasts", lambda study: evaluate(study, study.registered, study.margin))
+    return matrix.cached("contrasts", lambda study: evaluate(study, study.registered.contrasts, study.margin))
 
 
 def registered_table(matrix: Matrix) -> Table:
@@ -49,14 +48,14 @@ def registered_table(matrix: Matrix) -> Table:
 
 def _note(matrix: Matrix) -> str:
     """How many contrasts stand in the file, and in how many of the records its hash."""
-    now = digest(matrix.registered)
+    now = matrix.registered.hash
     count = sum(r.contrasts == now for r in matrix.records)
     total = len(matrix.records)
     known = "every run's record names" if count == total else f"{count} of {total} runs' records name"
     return (
-        f"{len(matrix.registered)} contrasts, fixed before the first run: {known} their hash, {now}; one number a "
-        "seed; p is one-sided where a direction was expected; Holm p is corrected for all of them, and "
-        "below 0.05 is an answer"
+        f"{len(matrix.registered.contrasts)} contrasts, fixed before the first run: {known} their hash, "
+        f"{now}; one number a seed; p is one-sided where a direction was expected; Holm p is corrected for all of "
+        "them, and below 0.05 is an answer"
     )
 
 

@@ -33,11 +33,13 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from selftrain.contrast_file import contrasts_digest
 from selftrain.record import Arm
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
@@ -93,6 +95,23 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
     def metrics(self, main: str) -> set[str]:
         """The scores that it is made of; main: the study's main one."""
         return {term.metric or self.metric or main for term in self.terms}
+
+
+CONTRASTS = "contrasts.toml"  # the file's name, beside a study's records
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What stands in the file of a study."""
+
+    contrasts: list[Contrast]
+    hash: str
+    """of the file's content, as it stands in the records of the study"""
+
+
+def read_registered(path: Path) -> Registered:
+    """The contrasts of a study and their hash.  Raises UserError as `read_contrasts` does."""
+    return Registered(read_contrasts(path), contrasts_digest(path))
 
 
 # ---- reading -------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from matplotlib.colors import to_hex, to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from selftrain.record import Arm, Record, Setting  # noqa: E402
-from selftrain.report.places import place_name  # noqa: E402
 from selftrain.report.effect import Effect  # noqa: E402
+from selftrain.report.places import place_name  # noqa: E402
 
 COLOURS = {
     "random": ("#0072B2", "o"),

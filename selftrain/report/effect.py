@@ -19,10 +19,12 @@ pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411.  Where each seed 
 the levels are nested, and s^2 / S holds everything."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from selftrain.record import Record
 from selftrain.report.levels import Level, degrees_of_freedom, quantile, upper_tail
 from selftrain.report.statistics import rounded
 
@@ -80,6 +82,26 @@ class Effect:
     def clear(self) -> bool:
         """Whether the interval leaves zero out."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
+    @property
+    def half_width(self) -> float:
+        """Of the interval; nan without one."""
+        return (self.high - self.low) / 2
+
+    def show(self, digits: int, sign: str = "") -> str:
+        """`12.3 ± 0.4`, or `12.3` without an interval; sign: "+" prints the sign of positive means too."""
+        mean = rounded(self.mean, digits, sign)
+        return f"{mean} ± {self.half_width:.{digits}f}" if self.bounded else mean
+
+    def csv(self) -> dict[str, float | int | str]:
+        """Mean, half width of the interval and n for a csv file."""
+        half_width = round(self.half_width, 4) if self.bounded else ""
+        return {"mean": round(self.mean, 4), "half_width_95": half_width, "n": self.n}
 
     def word(self, margin: float) -> str:
         """What is said of the effect: helps, hurts, equivalent or open.
@@ -164,6 +186,24 @@ def effect_of(
         covers=covers,
         level=level,
     )
+
+
+def score_of(records: Iterable[Record], metric: str) -> Effect | None:
+    """The score of some records, one for each seed; None of none."""
+    records = list(records)
+    if not records:
+        return None
+    resampled = [each for r in records if (each := replicates(r, metric)) is not None]
+    of_all = np.stack(resampled) if len(resampled) == len(records) else None
+    nested = len({r.hashes.test for r in records}) > 1
+    images = min(r.scored_images for r in records)
+    return effect_of([r.metrics[metric] for r in records], of_all, images, nested)
+
+
+def replicates(record: Record, metric: str) -> np.ndarray | None:
+    """(B,): a record's score under each resample of the test images; None where it has none."""
+    resampled = record.resampled.get(metric)
+    return np.array(resampled, dtype=float) if resampled else None
 
 
 def _levels(*both: Level) -> tuple[Level, ...]:

@@ -15,7 +15,6 @@ from selftrain.report.reach import speed_up, steps_range, steps_to_final
 from selftrain.report.table import NOT_THERE, Table, tabulate
 from selftrain.system.progress import duration
 
-
 # ---- cost ------------------------------------------------------------------------------------------
 
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from selftrain.record import RANDOM, Arm, Record, Setting, arms
 from selftrain.report import drawing
-from selftrain.report.comparison import compare
 from selftrain.report.available import figure_names, freezing_depths
+from selftrain.report.comparison import compare
 from selftrain.report.drawing import draw_curve, draw_means, look, panels, side_by_side, variant_name
-from selftrain.report.gallery import draw_gallery
 from selftrain.report.frontier import frontier
+from selftrain.report.gallery import draw_gallery
 from selftrain.report.matrix import Matrix, read_studies
 from selftrain.report.places import percent
 from selftrain.report.published import published

@@ -78,8 +78,9 @@ def _chosen(matrix: Matrix, best: Point, second: Point) -> str:
         effect = compare(matrix, best.arm, second.arm, best.place, second.place)
         shown = f"{best.name} ({rounded(best.score.mean, matrix.digits)} {matrix.metric})"
     word = effect.word(matrix.margin)
-    says = {
-        "helps": f"choose {shown} over {second.name}",
-        "equivalent": f"{shown} and {second.name} are equivalent",
-    }.get(word, f"open between {shown} and {second.name}")
+    says = f"open between {shown} and {second.name}"
+    if effect.clear:
+        says = f"choose {shown} over {second.name}"
+    elif word == "equivalent":
+        says = f"{shown} and {second.name} are equivalent"
     return f"{says}: {effect.numbers(matrix.metric, matrix.digits)}"

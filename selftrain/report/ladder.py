@@ -102,12 +102,12 @@ def ladder_table(matrix: Matrix) -> Table | None:
             ("rungs", lambda row: row.name),
             ("shorter", lambda row: _score(row, row.low)),
             ("longer", lambda row: _score(row, row.high)),
-            ("gain", lambda row: row.gain.show(matrix.digits)),
+            ("gain", lambda row: row.gain.show(matrix.digits, "+")),
             ("the shorter one", lambda row: row.word(matrix.margin)),
             ("n", lambda row: str(row.gain.n)),
         ],
-        f"gain: paired by seed, with its 95 % interval; *converged*: the interval lies below "
-        f"{matrix.margin:g} {matrix.metric}; *still gains*: it lies above zero; T is the study's budget for a "
-        "policy, 3T three times as many steps with a schedule of their own",
+        "gain: paired by seed, with its 95 % interval; *converged*: the interval lies below "
+        f"{matrix.margin:g} {matrix.metric}; *still gains*: it lies above zero; T is the study's budget for "
+        "a policy, 3T three times as many steps with a schedule of their own",
         _numbers,
     )

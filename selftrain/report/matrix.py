@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from selftrain.record import Arm, Record, Setting, arms, read
 from selftrain.report.comparable import check_run, check_study
-from selftrain.report.contrasts import CONTRASTS, read_contrasts
+from selftrain.report.contrasts import CONTRASTS, Registered, read_registered
 from selftrain.report.cost import Cost, chain, cost
-from selftrain.report.places import BUDGET, OF_STEPS, PLACE, order, place_name, setting_of
 from selftrain.report.effect import Effect, score_of
+from selftrain.report.places import BUDGET, OF_STEPS, PLACE, order, place_name, setting_of
 from selftrain.report.statistics import decimals
 from selftrain.system.errors import UserError
 
@@ -51,8 +51,10 @@ class Matrix:
     Raises ValueError where records are not comparable (`comparable.py`), where two have one place and seed,
     where a student's teacher is missing, and where a score is not a number."""
 
-    def __init__(self, name: str, records: list[Record], margin: float = 1.0, registered: Any = None):
-        """name: of the study; records: at least one; registered: its contrasts, a list, or None.
+    def __init__(
+        self, name: str, records: list[Record], margin: float = 1.0, registered: Registered | None = None
+    ):
+        """name: of the study; records: at least one; registered: its contrasts, if it has any.
 
         margin: differences within it, in points of the main score, count as none.
         """
@@ -252,7 +254,7 @@ def read_study(folder: Path, margin: float = 1.0) -> Matrix | None:
     records = [read(file) for file in sorted(folder.glob("*.json"))]
     registered = folder / CONTRASTS
     try:
-        contrasts = read_contrasts(registered) if registered.exists() else None
+        contrasts = read_registered(registered) if registered.exists() else None
         return Matrix(folder.name, records, margin, contrasts) if records else None
     except ValueError as error:
         raise UserError(f"{folder}: {error}") from error

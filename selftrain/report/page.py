@@ -7,23 +7,22 @@ from rich.console import Console
 
 from selftrain.provenance import stale
 from selftrain.report.available import figure_names
+from selftrain.report.contrast_table import registered_lines
 from selftrain.report.effort_tables import cost_table, gains_table, steps_table
 from selftrain.report.label_tables import study_labels
 from selftrain.report.ladder import ladder_table
 from selftrain.report.matrix import Matrix, read_studies
 from selftrain.report.score_tables import published_table, score_tables
 from selftrain.report.table import Table
-from selftrain.report.contrast_table import registered_lines
 from selftrain.report.verdict import against_paper, coverage, overview, verdict
 from selftrain.system.files import write_atomic
 
-
 HOW_TO_READ = (
-    "How to read it: a difference *helps* or *hurts* where its interval leaves zero out, is *equivalent* where "
-    "the interval lies inside the margin, and else *open*. A budget is *converged* where three times the steps "
-    "gain less than the margin, with the whole interval; T is the study's budget, 3T three times as many steps. "
-    "Only contrasts that were registered before the first run are tested, with Holm's correction; everything "
-    "else describes, each interval by itself."
+    "How to read it: a difference *helps* or *hurts* where its interval leaves zero out, is *equivalent* "
+    "where the interval lies inside the margin, and else *open*. A budget is *converged* where three times "
+    "the steps gain less than the margin, with the whole interval; T is the study's budget, 3T three times "
+    "as many steps. Only contrasts that were registered before the first run are tested, with Holm's "
+    "correction; everything else describes, each interval by itself."
 )
 
 

@@ -9,7 +9,7 @@ methods of semi-supervised detection print, under protocols of their own, is lef
 from dataclasses import dataclass
 
 from selftrain.record import RANDOM, Arm, Setting
-from selftrain.report.places import place_name
+from selftrain.report.places import BUDGET, place_name
 
 ZOPH = "Zoph et al. 2020, arXiv 2006.06882"
 HE = "He et al. 2018, arXiv 1811.08883"
@@ -209,6 +209,7 @@ def every() -> list[tuple[str, Number]]:
 def published(task: str, arm: Arm, setting: Setting) -> Number | None:
     """What the paper prints for an arm at the place where it stands itself (`Matrix.own`), or None.
 
-    A place with further axes than policy, fraction and labels is none of the paper's.
+    A place with further axes than policy, fraction and labels is none of the paper's, but for the budget: the
+    paper trains until nothing is gained, so that its number stands beside every rung of a ladder.
     """
-    return SCORES.get((task, arm, setting))
+    return SCORES.get((task, arm, setting.without(BUDGET)))

@@ -7,9 +7,10 @@ import numpy as np
 from selftrain.record import RANDOM, Arm, Record, arms, read_many, to_json
 from selftrain.report.comparable import check_run
 from selftrain.report.cost import cost
+from selftrain.report.effect import effect_of
 from selftrain.report.label_tables import run_labels
 from selftrain.report.reach import steps_range, steps_to_final
-from selftrain.report.statistics import decimals, mean_interval
+from selftrain.report.statistics import decimals
 from selftrain.report.table import NOT_THERE, Table, tabulate
 from selftrain.system.files import write_json
 from selftrain.system.progress import duration
@@ -27,11 +28,11 @@ def arms_table(records: list[Record]) -> Table:
     random = {r.seed: r for r in by_arm.get(RANDOM, [])}
 
     def _score(name: str, arm: Arm) -> str:
-        return mean_interval([r.metrics[name] for r in by_arm[arm]], digits)
+        return effect_of([r.metrics[name] for r in by_arm[arm]]).show(digits)
 
     def _gain(arm: Arm) -> str:
         gains = [r.score - random[r.seed].score for r in by_arm[arm] if r.seed in random]
-        return mean_interval(gains, digits, "+") if gains and arm != RANDOM else NOT_THERE
+        return effect_of(gains).show(digits, "+") if gains and arm != RANDOM else NOT_THERE
 
     def _reached(arm: Arm) -> str:
         steps = [steps_to_final(r, random[r.seed]) for r in by_arm[arm] if r.seed in random]

@@ -14,8 +14,8 @@ from selftrain.report.statistics import NO_NUMBERS
 from selftrain.report.table import Table, tabulate
 
 LEGEND = (
-    "mean over seeds ± half width of the 95 % interval, n; [ ] published, on the paper's own data and network: "
-    "≈ read off a figure, (r) not checked against its table"
+    "mean over seeds ± half width of the 95 % interval, n; [ ] published, on the paper's own data and "
+    "network: ≈ read off a figure, (r) not checked against its table"
 )
 
 

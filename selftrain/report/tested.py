@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from selftrain.record import Arm, Record, Setting
 from selftrain.report.contrasts import ABOVE, EITHER, Contrast, Term, Value, nearest
-from selftrain.report.effect import Effect, effect_of, p_text
+from selftrain.report.effect import Effect, effect_of, p_text, replicates
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
 
@@ -137,7 +137,7 @@ def _numbers(matrix: Matrix, contrast: Contrast) -> tuple[Effect | None, list[st
     numbers = np.stack([_number(matrix, contrast, places, seed, resampled) for seed in complete])
     if not np.isfinite(numbers).all():
         return None, [*missing, "a share of what was missing, where nothing was"]
-    images = getattr(records[complete[0]][0], "scored_images", 0)
+    images = records[complete[0]][0].scored_images
     values, of_resamples = numbers[:, 0].tolist(), numbers[:, 1:] if resampled else None
     return effect_of(values, of_resamples, images, nested(records)), missing
 
@@ -247,9 +247,3 @@ def _number(
 def scores(record: Record, metric: str, resampled: bool) -> np.ndarray:
     """(1,): a record's score; or (1 + B,), followed by its scores under each resample of the test images."""
     return np.array([record.metrics[metric], *(replicates(record, metric) if resampled else ())], dtype=float)
-
-
-def replicates(record: Record, metric: str) -> np.ndarray | None:
-    """(B,): a record's score under each resample of the test images; None where it has none."""
-    resampled = getattr(record, "resampled", {}).get(metric)
-    return np.array(resampled, dtype=float) if resampled else None

@@ -24,7 +24,9 @@ def test_the_choice_at_a_cost_is_among_all_that_is_no_dearer():
     matrix = ladder()
     first, second = choices(matrix, matrix.ladders[0])
     assert first.startswith("Up to 6,400 images: choose imagenet, T (62.0 AP) over random, T: +20.0 AP")
-    assert second.startswith("Up to 19,200 images: choose imagenet + self-training, T (63.1 AP) over imagenet, 3T")
+    assert second.startswith(
+        "Up to 19,200 images: choose imagenet + self-training, T (63.1 AP) over imagenet, 3T"
+    )
 
 
 def test_nothing_is_chosen_where_the_interval_spans_zero():
@@ -39,4 +41,7 @@ def test_the_choice_never_contradicts_the_verdict_where_arms_have_different_seed
     records = [made_up(RANDOM, seed=s, score=(30, 31, 90)[s]) for s in range(3)]
     records += [made_up(IMAGENET, seed=s, score=(35, 36.1)[s]) for s in range(2)]
     text = said(Matrix("x", records))
-    assert "Pre-training: **helps**: +5.1 AP" in text and "choose imagenet (35.5 AP) over random: +5.1 AP" in text
+    assert (
+        "Pre-training: **helps**: +5.1 AP" in text
+        and "choose imagenet (35.5 AP) over random: +5.1 AP" in text
+    )

@@ -9,7 +9,7 @@ from selftrain.report.comparison import compare
 from selftrain.report.matrix import Matrix
 from selftrain.report.page import verdict_markdown
 from selftrain.report.verdict import against_paper
-from tests.records import IMAGENET, IMAGENET_STUDENT, made_up
+from tests.records import IMAGENET, made_up
 from tests.report.studies import ALL_S1, ladder, said, study
 
 
