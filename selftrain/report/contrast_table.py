@@ -54,8 +54,8 @@ def _note(matrix: Matrix) -> str:
     known = "every run's record names" if count == total else f"{count} of {total} runs' records name"
     return (
         f"{len(matrix.registered.contrasts)} contrasts, fixed before the first run: {known} their hash, "
-        f"{now}; one number a seed; p is one-sided where a direction was expected; Holm p is corrected for all of "
-        "them, and below 0.05 is an answer"
+        f"{now}; one number a seed; p is one-sided where a direction was expected; Holm p is corrected for "
+        "all of them, and below 0.05 is an answer"
     )
 
 

@@ -120,8 +120,11 @@ class Effect:
             )
         return "equivalent" if inside else "open"
 
-    def numbers(self, metric: str, digits: int) -> str:
-        """Mean, interval, what it covers, n and p, as a part of a sentence."""
+    def numbers(self, metric: str, digits: int, covers: bool = True, p: bool = True) -> str:
+        """Mean, interval, what it covers, n and p, as a part of a sentence.
+
+        covers, p: whether these two are said.  A p that is not corrected for the number of tests is no test.
+        """
         effect = f"{rounded(self.mean, digits, '+')} {metric}"
         seeds = "one seed" if self.n == 1 else f"n = {self.n} seeds"
         if math.isnan(self.low):
@@ -130,8 +133,9 @@ class Effect:
             where = "under every resample of the test images" if self.n == 1 else f"with every one of {seeds}"
             return f"{effect} {where}: no spread to test"
         low, high = (rounded(end, digits, "+") for end in (self.low, self.high))
-        interval = f"{100 * self.level:g} % interval {low} to {high} ({self.covers})"
-        return f"{effect}, {interval}, {seeds}, {p_text(self.p)}"
+        what = f" ({self.covers})" if covers else ""
+        interval = f"{100 * self.level:g} % interval {low} to {high}{what}"
+        return f"{effect}, {interval}, {seeds}" + (f", {p_text(self.p)}" if p else "")
 
 
 def p_text(p: float, name: str = "p") -> str:

@@ -26,6 +26,9 @@ HOW_TO_READ = (
 )
 
 
+ONE_BUDGET = "There is one budget: whether longer training would change an answer is not known."
+
+
 def study_tables(matrix: Matrix) -> list[Table]:
     """Every table that this study can have."""
     efforts = [cost_table(matrix), steps_table(matrix), gains_table(matrix)]
@@ -64,7 +67,7 @@ def _measured_on(matrix: Matrix) -> str:
         f"{len(matrix.records)} runs, seeds {', '.join(map(str, matrix.seeds))}, "
         f"{matrix.records[0].split} split, on {'; '.join(machines)}{of_codes}. "
         f"Intervals of 95 % cover {coverage(matrix)}. Differences within {matrix.margin:g} {matrix.metric} "
-        "count as none."
+        "count as none." + ("" if matrix.budgets else f" {ONE_BUDGET}")
     )
 
 

@@ -102,7 +102,7 @@ def overview(matrix: Matrix) -> Table:
 
 def sentence(matrix: Matrix, question: Question, setting: Setting, effect: Effect) -> str:
     """What one comparison says; of an open one also what would settle it."""
-    numbers = effect.numbers(matrix.metric, matrix.digits)
+    numbers = described(matrix, effect)
     if paper := published_difference(matrix, question, setting):
         numbers += f" (by the paper's scores: {paper.show('+')} {matrix.metric})"
     word = effect.word(matrix.margin)
@@ -114,6 +114,13 @@ def sentence(matrix: Matrix, question: Question, setting: Setting, effect: Effec
         seconds = sum(matrix.mean_seconds(arm, setting) for arm in (question.arm, question.base))
         text += f". {settle(effect, matrix.margin, matrix.metric, seconds)}"
     return text
+
+
+def described(matrix: Matrix, effect: Effect) -> str:
+    """The numbers of a comparison that was not registered: no test; what its interval covers only where that
+    is not the same in the whole study."""
+    several = "; some" in matrix.cached("coverage", coverage)
+    return effect.numbers(matrix.metric, matrix.digits, covers=several, p=False)
 
 
 def learned_nothing(matrix: Matrix, arm: Arm, setting: Setting) -> bool:
@@ -135,7 +142,7 @@ def coverage(matrix: Matrix) -> str:
 
 def ladder_sentence(matrix: Matrix, step: Step) -> str:
     """`random, T to 3T: **still gains**: +5.6 AP, 95 % interval +4.1 to +7.1, n = 3 seeds`."""
-    numbers = step.gain.numbers(matrix.metric, matrix.digits)
+    numbers = described(matrix, step.gain)
     return f"{step.arm}, {step.name}: **{step.word(matrix.margin)}**: {numbers}"
 
 
@@ -154,4 +161,4 @@ def _sentences(matrix: Matrix, ladder: Setting) -> list[str]:
             if effect is not None:
                 text = sentence(matrix, question, setting, effect)
                 lines.append(f"{rung}: {text}" if rung else text)
-    return lines + choices(matrix, ladder) or ["one arm only: nothing to compare"]
+    return lines + choices(matrix, ladder, described) or ["one arm only: nothing to compare"]

@@ -3,6 +3,7 @@
 from selftrain.record import RANDOM
 from selftrain.report.frontier import choices, frontier
 from selftrain.report.matrix import Matrix
+from selftrain.report.verdict import described
 from tests.records import IMAGENET, made_up
 from tests.report.studies import ladder, said
 
@@ -22,7 +23,7 @@ def test_points_are_rungs_with_the_cost_of_their_teachers():
 
 def test_the_choice_at_a_cost_is_among_all_that_is_no_dearer():
     matrix = ladder()
-    first, second = choices(matrix, matrix.ladders[0])
+    first, second = choices(matrix, matrix.ladders[0], described)
     assert first.startswith("Up to 6,400 images: choose imagenet, T (62.0 AP) over random, T: +20.0 AP")
     assert second.startswith(
         "Up to 19,200 images: choose imagenet + self-training, T (63.1 AP) over imagenet, 3T"
@@ -45,3 +46,11 @@ def test_the_choice_never_contradicts_the_verdict_where_arms_have_different_seed
         "Pre-training: **helps**: +5.1 AP" in text
         and "choose imagenet (35.5 AP) over random: +5.1 AP" in text
     )
+
+
+def test_a_cheaper_arm_is_not_beaten_before_it_was_given_as_much():
+    matrix = ladder()
+    short = Matrix("x", [r for r in matrix.records if r.steps == 800])
+    first, second = choices(short, short.ladders[0], described)
+    assert "choose imagenet (62.0 AP) over random" in first
+    assert "imagenet + self-training (63.1 AP) is ahead of imagenet, which saw 6,400 images only" in second
