@@ -75,12 +75,13 @@ def cost_table(matrix: Matrix) -> Table:
     ]
     return tabulate(
         "cost",
-        "Cost of an arm",
+        "Cost of an arm, and its score",
         rows,
         [
             ("arm", lambda row: f"{place_name(row.setting)}: {row.arm}"),
             ("images seen", lambda row: f"{row.images:,}"),
             ("time", lambda row: duration(row.seconds)),
+            (matrix.metric, lambda row: matrix.score(row.arm, row.setting).show(matrix.digits)),
             ("kWh (own training)", lambda row: NOT_THERE if row.kwh is None else f"{row.kwh:.3f}"),
             ("GiB (own)", lambda row: f"{row.memory:.1f}"),
             ("n", lambda row: str(len(row.records))),

@@ -123,7 +123,7 @@ def _label_kinds(matrix: Matrix) -> Table:
 
 
 def _text(matrix: Matrix, arm: Arm, setting: Setting) -> str:
-    """A cell as it is printed: `41.0 ± 2.5 †, n 3 [39.2]`."""
+    """A cell as it is printed: `41.0 ± 2.5, n 3 [39.2]`."""
     score, paper = matrix.score(arm, setting), published(matrix.task, arm, matrix.own(arm, setting))
     words = []
     if score is not None:
