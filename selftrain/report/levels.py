@@ -40,13 +40,16 @@ def upper_tail(statistic: float, levels: Sequence[Level]) -> float:
         return 1 - upper_tail(-statistic, levels)
     tails = sorted(float(special.stdtr(df, -statistic)) for variance, df in levels if variance > 0)
     low, high = max(tails[0], 1e-300), tails[-1]
-    if high <= low * (1 + 1e-12):
-        return high
 
     def _excess(tail: float) -> float:
         return -quantile(tail, levels) - statistic
 
-    # the mean of the levels' quantiles lies between them, and so does its tail between theirs
+    # the mean of the levels' quantiles lies between them, and so does its tail between theirs, where one
+    # level is next to nothing but for rounding at an end
+    if _excess(low) <= 0:
+        return low
+    if _excess(high) >= 0:
+        return high
     return float(optimize.brentq(_excess, low, high, xtol=1e-300, rtol=1e-10))
 
 

@@ -42,7 +42,7 @@ def power(delta: float, levels: list[Level], alpha: float = ALPHA) -> float:
 
     if not levels:
         return 1.0 if delta else 0.0
-    factors = np.meshgrid(*(_chi_squares(df) for _, df in levels), indexing="ij")
+    factors = np.meshgrid(*(chi_squares(df) for _, df in levels), indexing="ij")
     estimated = [variance * factor for (variance, _), factor in zip(levels, factors)]
     total = sum(estimated)
     bounds = [special.stdtrit(df, 1 - alpha / 2) for _, df in levels]
@@ -52,7 +52,7 @@ def power(delta: float, levels: list[Level], alpha: float = ALPHA) -> float:
     return float(shown.mean())
 
 
-def _chi_squares(df: float) -> np.ndarray:
+def chi_squares(df: float) -> np.ndarray:
     """Equally likely values of a chi-square over its degrees of freedom, by their quantiles."""
     from scipy import special
 

@@ -20,11 +20,10 @@ import numpy as np
 
 from selftrain.report.effect import BOTH, Effect, effect_of
 from selftrain.report.levels import quantile
-from selftrain.report.power import minimum_detectable
+from selftrain.report.power import chi_squares, minimum_detectable
 from selftrain.report.tested import holm, p_of
 
-IMAGES, RESAMPLES, CHUNK = 200, 500, 100
-STUDIES = 2000
+IMAGES, RESAMPLES, CHUNK = 200, 500, 250
 
 
 @dataclass(frozen=True)
@@ -162,11 +161,29 @@ def effect_covered_by_seeds(effect: Effect) -> bool:
     return abs(effect.mean) < quantile(0.975, [level]) * math.sqrt(effect.seed_variance)
 
 
-def coverages(n: int = STUDIES) -> list[Coverage]:
+def coverages(n: int) -> list[Coverage]:
     """Every case: regimes, nested ones and those with heavy tails, with 3 and 5 seeds, and one seed alone."""
     cases = [(truth, seeds) for truth in (*REGIMES, *NESTED, *HEAVY) for seeds in (3, 5)]
     cases.append((replace(IMAGES_DECIDE, name="images, this seed", seed=0.0), 1))
     return [coverage(*case, n, number) for number, case in enumerate(cases)]
+
+
+def exact_coverage(seeds: int, share: float, images: int = IMAGES) -> tuple[float, float]:
+    """What the intervals of `effect_of` and those of Satterthwaite cover, by numerical integration.
+
+    share: of the variance of the mean, by the test images.  Both estimated variances are then scaled
+    chi-squares; given these the mean is normal.
+    """
+    from scipy import special
+
+    own = (1 - share) * chi_squares(seeds - 1)[:, None]
+    shared = share * chi_squares(images - 1)[None]
+    total = own + shared
+    bounds = [special.stdtrit(df, 0.975) for df in (seeds - 1, images - 1)]
+    cochran = (own * bounds[0] + shared * bounds[1]) / total
+    satterthwaite = special.stdtrit(total**2 / (own**2 / (seeds - 1) + shared**2 / (images - 1)), 0.975)
+    covered = (2 * special.ndtr(bound * np.sqrt(total)) - 1 for bound in (cochran, satterthwaite))
+    return tuple(float(each.mean()) for each in covered)
 
 
 # ---- wrong findings among several contrasts ------------------------------------------------------------
@@ -220,7 +237,7 @@ def _moved(effect: Effect, by: float) -> Effect:
     return replace(effect, mean=mean, p=2 * upper_tail(abs(mean) / error, effect.levels))
 
 
-def familywise_all(n: int = STUDIES) -> list[Familywise]:
+def familywise_all(n: int) -> list[Familywise]:
     """Every case."""
     cases = [
         (truth, seeds, others)
@@ -265,7 +282,7 @@ def detectable(truth: Truth, seeds: int, images: int, n: int, number: int) -> De
     return Detectable(truth, seeds, images, planned, high)
 
 
-def detectables(n: int = STUDIES) -> list[Detectable]:
+def detectables(n: int) -> list[Detectable]:
     """Every case: the study as it is, with more seeds, and with more test images."""
     sizes = ((3, IMAGES), (5, IMAGES), (8, IMAGES), (3, 4 * IMAGES))
     cases = [(truth, *size) for truth in (*REGIMES, NESTED[1]) for size in sizes]

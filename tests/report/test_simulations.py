@@ -4,16 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.report.simulate import binomial_error, text
+from selftrain.report.simulate import STUDIES, binomial_error, simulate, text
 from selftrain.report.simulated import (
     HEAVY,
     IMAGES_DECIDE,
     MOSTLY_SEEDS,
-    STUDIES,
     coverage,
-    coverages,
-    detectables,
-    familywise_all,
+    exact_coverage,
     studies,
 )
 
@@ -22,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture(scope="module")
 def simulated():
-    return coverages(), familywise_all(), detectables()
+    return simulate(STUDIES)
 
 
 @pytest.mark.slow
@@ -36,6 +33,25 @@ def test_95_percent_intervals_cover_93_to_97_percent(simulated):
 
 
 @pytest.mark.slow
+def test_simulated_intervals_cover_what_integration_says(simulated):
+    for each in simulated[0]:
+        truth = each.truth
+        if truth.tails != "normal" or truth.nested or each.seeds == 1:
+            continue
+        of_seeds = (truth.seed + truth.own) / each.seeds
+        here, satterthwaite = exact_coverage(each.seeds, truth.shared / (truth.shared + of_seeds))
+        error = 3 * binomial_error(0.95, STUDIES)
+        assert each.here == pytest.approx(here, abs=error)
+        assert each.satterthwaite == pytest.approx(satterthwaite, abs=error)
+
+
+def test_by_integration_the_usual_degrees_of_freedom_cover_too_little_with_three_seeds():
+    here, satterthwaite = zip(*(exact_coverage(3, share / 20) for share in range(1, 20)))
+    assert min(satterthwaite) < 0.925 and max(satterthwaite) < 0.951
+    assert 0.949 < min(here) and max(here) < 0.972
+
+
+@pytest.mark.slow
 def test_heavy_tails_are_reported(simulated):
     heavy = [each for each in simulated[0] if each.truth.tails != "normal"]
     assert len(heavy) == 2 * len(HEAVY) and min(each.here for each in heavy) > 0.8
@@ -43,7 +59,7 @@ def test_heavy_tails_are_reported(simulated):
 
 @pytest.mark.slow
 def test_wrong_findings_among_six_contrasts_are_at_most_5_percent(simulated):
-    bound = 0.05 + 2 * binomial_error(0.05, STUDIES)
+    bound = 0.05 + 2 * binomial_error(0.05, STUDIES // 2)
     assert len(simulated[1]) == 8
     assert {
         (each.truth.name, each.seeds, each.others): each.holm for each in simulated[1] if each.holm > bound
@@ -67,7 +83,7 @@ def test_planned_effects_are_those_that_studies_show(simulated):
 @pytest.mark.slow
 def test_the_committed_file_is_what_is_simulated(simulated):
     command = "python -m selftrain.report.simulate --out results/simulations.md"
-    assert (ROOT / "results" / "simulations.md").read_text() == text(*simulated, STUDIES, command)
+    assert (ROOT / "results" / "simulations.md").read_text() == text(simulated, STUDIES, command)
 
 
 def test_a_simulated_study_has_the_variances_that_its_case_names():
