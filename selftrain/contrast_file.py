@@ -1,4 +1,4 @@
-"""The file of a study's registered contrasts: the comparisons that were named before the first cell was run."""
+"""The file of a study's registered contrasts: what a study was to test, named before its first cell."""
 
 import tomllib
 from pathlib import Path
@@ -8,9 +8,10 @@ from selftrain.system.errors import UserError
 
 
 def contrasts_digest(path: str | Path) -> str:
-    """Hash of what a file of registered contrasts says, 12 hexadecimal digits; layout and comments do not count.
+    """Hash of what a file of registered contrasts says: 12 hexadecimal digits.
 
-    Raises UserError for a file that is missing or is no TOML, and for dates and times in it.
+    Layout and comments do not count.  Raises UserError for a file that is missing or is no TOML, and for
+    dates and times in it.
     """
     try:
         with open(path, "rb") as file:

@@ -209,9 +209,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     scored_images: int = 0
     """how many images that split has; 0 in records of an older schema"""
     resampled: dict[str, list[float]] = {}
-    """metric -> what it is under each bootstrap resample of that split's images (`resample.py`), in the unit of
-    `metrics`; resample number b is the same for all cells that are scored on a split of one hash.  Empty in records
-    of an older schema"""
+    """metric -> what it is under each bootstrap resample of that split's images (`resample.py`), in the unit
+    of `metrics`; resample number b is the same for all cells that are scored on a split of one hash.  Empty
+    in records of an older schema"""
     scores: dict[str, Scored] = {}
     """what it scored on further sets, by their names"""
     curve: list[dict[str, int | float]]
@@ -232,7 +232,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """of a student: report on its pseudo-labels, their hash, people's and the teacher's by class
     (`class_report.py`), quality by threshold, some examples"""
     contrasts: str | None = None
-    """hash of the registered contrasts of the study it was run in (`contrast_file.py`); null where there were none"""
+    """hash of the registered contrasts of the study it was run in; null where there were none"""
     hashes: Hashes
     modules: list[str] = []
     """the modules that its code begins with"""

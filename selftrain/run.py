@@ -32,8 +32,8 @@ from selftrain.workplace import Workplace, exclusively
 def preflight(task: Task, cells: list[Cell], processes: int) -> None:
     """What would otherwise come to light when the last cell begins, hours later.
 
-    Raises UserError for weights that do not fit, for no network, for uneven batches, and for a file of contrasts
-    that cannot be read.
+    Raises UserError for weights that do not fit, for no network, for uneven batches, and for a file of
+    contrasts that cannot be read.
     """
     todo = [cell for cell in cells if not cell.finished]
     for path in {cell.recipe.contrasts for cell in todo}:

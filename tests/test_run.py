@@ -64,8 +64,8 @@ def test_a_record_has_the_score_of_its_reported_set_under_every_resample(place, 
     assert sorted(alone) == [0, 1, 2] and all(len(values) == 1 for values in alone.values())
     mean = sum(value for values in alone.values() for value in values) / 3
     assert mean == pytest.approx(done.metrics["error"], abs=0.001)
-    alike = run_cell(replace(place, splits=replace(place.splits, test=Greys([20, 130, 241]))), cell(tmp_path), "o")
-    assert alike.resampled != done.resampled  # another set, other draws
+    alike = replace(place, splits=replace(place.splits, test=Greys([20, 130, 241])))
+    assert run_cell(alike, cell(tmp_path), "alike").resampled != done.resampled  # another set, other draws
 
 
 def test_the_hash_of_registered_contrasts_stands_in_the_record_and_not_in_the_key(place, tmp_path):

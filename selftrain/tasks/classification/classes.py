@@ -122,8 +122,8 @@ def resampled(
 ) -> dict[str, np.ndarray]:
     """Accuracies in percent under each of B resamples, (B,) float64 each, as `accuracies` defines them.
 
-    `best` and `truth` are as there, `weights` (B, N) says how often a resample holds each picture.  A class without
-    a picture in a resample is left out of that resample's macro accuracy.
+    `best` and `truth` are as there, `weights` (B, N) says how often a resample holds each picture.  A class
+    without a picture in a resample is left out of that resample's macro accuracy.
     """
     hit, drawn = best == truth[:, None], weights.sum(1)
     counts, right = (

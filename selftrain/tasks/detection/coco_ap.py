@@ -40,9 +40,7 @@ def coco_ap(
     return dict(zip(NAMES, stats, strict=True)) | {"per_class": per_class}
 
 
-def in_image_order(
-    predictions: dict[int, np.ndarray], dataset: CocoDataset
-) -> tuple[np.ndarray, list[int]]:
+def in_image_order(predictions: dict[int, np.ndarray], dataset: CocoDataset) -> tuple[np.ndarray, list[int]]:
     """The rows of all images in one array (N, 6) float64, and how many each image has.
 
     Raises AssertionError unless every image of the data set is there.
@@ -57,11 +55,11 @@ def in_image_order(
 def match_images(
     rows: np.ndarray, counts: list[int], dataset: CocoDataset, evaluator: str = "fast"
 ) -> list[dict[str, Any] | None]:
-    """The evaluator's matches of each image and class, for objects of all sizes and 100 detections of a class.
+    """The evaluator's matches of each image and class, of all sizes, with 100 detections a class.
 
-    They are its own dictionaries (`evalImgs`): `dtScores` (d,), `dtMatches` and `dtIgnore` (T, d) by IoU threshold,
-    `gtIgnore` (g,); None where an image has neither object nor detection of a class.  Rows and counts are as
-    `in_image_order` gives them.
+    They are its own dictionaries (`evalImgs`): `dtScores` (d,), `dtMatches` and `dtIgnore` (T, d) by IoU
+    threshold, `gtIgnore` (g,); None where an image has neither object nor detection of a class.  Rows and
+    counts are as `in_image_order` gives them.
     """
     evaluation = (_fast if evaluator == "fast" else _reference)(rows, counts, dataset)
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]

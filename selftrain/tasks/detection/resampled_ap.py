@@ -1,9 +1,9 @@
 """COCO's AP under many resamples of the images at once.
 
-Which detection is right does not depend on how often its image was drawn: an image is matched by itself.  So the
-evaluator matches every image once, the detections of a class are sorted once, and a resample only adds up
-weights.  Copies of a detection stand beside each other in the order of scores; within them precision rises with
-each copy that is right, so that the last copy gives what COCO reads off.
+Which detection is right does not depend on how often its image was drawn: an image is matched by itself.  So
+the evaluator matches every image once, the detections of a class are sorted once, and a resample only adds up
+weights.  Copies of a detection stand beside each other in the order of scores; within them precision rises
+with each copy that is right, so that the last copy gives what COCO reads off.
 
 Shapes: B resamples, n images, K classes, T IoU thresholds; of one class D detections, P of them right.
 """
@@ -25,7 +25,7 @@ AT_ONCE = 2**22
 
 
 class ClassMatches(NamedTuple):
-    """The detections of one class, best score first; equal scores in the evaluator's order, that of the images."""
+    """The detections of one class, best score first, and equal scores in the order of the images' ids."""
 
     images: np.ndarray
     """(D,) int64, position in the data set of each detection's image"""
@@ -42,9 +42,9 @@ def resampled_ap(
 ) -> dict[str, np.ndarray]:
     """AP, AP50 and AP75 in percent under each resample, (B,) float64 each.
 
-    `predictions` and `evaluator` are as in `coco_ap`, `weights` (B, n) says how often a resample holds each image.
-    A class without an object in a resample is left out of that resample's mean, as COCO leaves it out; where no
-    class has one, the value is NaN.  A data set without any detection scores 0, as in `coco_ap`.
+    `predictions` and `evaluator` are as in `coco_ap`, `weights` (B, n) says how often a resample holds each
+    image.  A class without an object in a resample is left out of that resample's mean, as COCO leaves it
+    out; where no class has one, the value is NaN.  Without any detection it is 0, as in `coco_ap`.
     """
     rows, counts = in_image_order(predictions, dataset)
     if not len(rows):
@@ -52,7 +52,8 @@ def resampled_ap(
     by_image = np.ascontiguousarray(weights.T, np.int32)
     total, classes = 0.0, np.zeros((1, len(weights)))
     for found in matches_by_class(match_images(rows, counts, dataset, evaluator), dataset):
-        drawn = found.objects @ by_image  # B
+        shown = np.flatnonzero(found.objects)
+        drawn = found.objects[shown] @ by_image[shown]  # B
         total = total + _class_ap(found, by_image, drawn)  # T B
         classes += drawn > 0
     with np.errstate(invalid="ignore"):
@@ -63,7 +64,7 @@ def resampled_ap(
 def matches_by_class(images: list[dict[str, Any] | None], dataset: CocoDataset) -> Iterator[ClassMatches]:
     """The matches of each class that has an object or a detection.
 
-    `images`: the evaluator's results of each image and class.  Equal scores stand in the order of the images' ids.
+    `images`: the evaluator's results of each image and class.
     """
     place = {image_id: n for n, image_id in enumerate(dataset.image_ids.tolist())}
     classes: dict[int, list[dict[str, Any]]] = {}
@@ -88,8 +89,9 @@ def matches_by_class(images: list[dict[str, Any] | None], dataset: CocoDataset) 
 
 def _joined(results: list[dict[str, Any]], name: str) -> np.ndarray:
     """(T, D) bool from the (T, d) of each image."""
-    parts = [np.asarray(each[name]).astype(bool) for each in results]
-    return np.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=1)
+    thresholds = range(len(results[0][name]))
+    values = [[value for each in results for value in each[name][t]] for t in thresholds]
+    return np.array(values, bool)
 
 
 def _class_ap(found: ClassMatches, by_image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -113,7 +115,7 @@ def _class_ap(found: ClassMatches, by_image: np.ndarray, drawn: np.ndarray) -> n
 
 
 def _sum_before(held: np.ndarray, rows: np.ndarray, places: np.ndarray) -> np.ndarray | int:
-    """(P, B): at each of the ascending places, the weights `held` (D, B) of those `rows` that come before it."""
+    """(P, B) the sums of the weights `held` (D, B) over those `rows` that come before each place."""
     if not len(rows):
         return 0
     sums = np.concatenate([np.zeros((1, held.shape[1]), np.int32), held[rows].cumsum(0, dtype=np.int32)])
@@ -136,8 +138,8 @@ def _levels(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _area(hits: np.ndarray, counted: np.ndarray, levels: np.ndarray, first: np.ndarray) -> np.ndarray:
     """(B,) the mean over the 101 levels of recall of the best precision at that recall or beyond.
 
-    `hits` and `counted` (P, B): at each right detection, the weight of all right ones, and of all that count, up
-    to and with it.  A level belongs to the first detection that reaches it.
+    `hits` and `counted` (P, B): at each right detection, the weight of all right ones, and of all that count,
+    up to and with it.  A level belongs to the first detection that reaches it.
     """
     precision = hits / (counted + EPSILON)
     best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]

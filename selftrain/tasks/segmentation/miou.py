@@ -48,10 +48,11 @@ def scores(matrix: np.ndarray, class_names: tuple[str, ...]) -> dict:
 
 
 def resampled(matrices: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """mIoU and pixel accuracy in percent under each of B resamples, (B,) float64 each, as `scores` defines them.
+    """mIoU and pixel accuracy in percent, as in `scores`, under each of B resamples: (B,) float64 each.
 
-    `matrices` (n, K, K) are the photos' own confusion matrices, `weights` (B, n) says how often a resample holds
-    each photo.  A class that is neither in a resample's truth nor predicted there is left out of its mIoU.
+    `matrices` (n, K, K) are the photos' own confusion matrices, `weights` (B, n) says how often a resample
+    holds each photo.  A class that is neither in a resample's truth nor predicted there is left out of its
+    mIoU.
     """
     parts = np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(1), matrices.sum(2)
     # whole numbers of pixels, which floats hold exactly up to 2**53

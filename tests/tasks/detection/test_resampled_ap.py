@@ -38,7 +38,8 @@ def settled(predictions: Predictions, data: CocoDataset) -> Predictions:
     ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     parts = np.split(1 - ranks / (len(scores) + 1), np.cumsum([len(predictions[i]) for i in order])[:-1])
     return {
-        i: np.column_stack([predictions[i][:, :4], part, predictions[i][:, 5]]) for i, part in zip(order, parts)
+        i: np.column_stack([predictions[i][:, :4], part, predictions[i][:, 5]])
+        for i, part in zip(order, parts)
     }
 
 
@@ -68,7 +69,7 @@ def draws(rng: np.random.Generator, images: int) -> np.ndarray:
     return np.stack([np.ones(images, int), weights("set", images, 1)[0], some, alone])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases(), st.sampled_from(["fast", "pycocotools"]))
 def test_each_image_once_is_the_score_itself(case, evaluator):
     predictions, data = case
@@ -78,7 +79,7 @@ def test_each_image_once_is_the_score_itself(case, evaluator):
     assert_equal(once, wanted)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases(), st.integers(0, 2**32 - 1), st.booleans())
 def test_weights_are_copies_of_images_whatever_the_data(case, seed, shuffled):
     """With ties settled beforehand, for COCO leaves open in which order equal scores stand."""
@@ -91,7 +92,7 @@ def test_weights_are_copies_of_images_whatever_the_data(case, seed, shuffled):
     assert_equal(resampled_ap(predictions, data, drawn), wanted)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3]), st.integers(1, 3))
 def test_equal_scores_of_different_images_need_no_settling(seed, crowd, classes):
     """Copies follow each other, so they stand together among equal scores too."""
@@ -106,8 +107,8 @@ def test_equal_scores_of_different_images_need_no_settling(seed, crowd, classes)
     assert_equal(resampled_ap(predictions, data, drawn), by_reference(predictions, data, drawn))
 
 
-def test_equal_scores_within_an_image_stand_detection_by_detection_and_not_copy_by_copy():
-    """Two copies of right and wrong at one score: right right wrong wrong here, right wrong right wrong there."""
+def test_copies_stand_together_among_equal_scores_of_one_image():
+    """Two copies of a right and a wrong one: right right wrong wrong, and not right wrong right wrong."""
     data = one_image(boxes=[[0, 0, 50, 50]])
     predictions = {0: np.array([[0, 0, 50, 50, 0.5, 0], [60, 60, 90, 90, 0.5, 0]])}
     drawn = np.array([[2]])
@@ -156,7 +157,7 @@ def test_many_resamples_are_taken_in_portions_that_change_nothing(monkeypatch):
     for at_once in (1, 200):
         monkeypatch.setattr(module, "AT_ONCE", at_once)
         for name, values in resampled_ap(predictions, data, drawn).items():
-            assert np.array_equal(values, whole[name])
+            np.testing.assert_allclose(values, whole[name], rtol=1e-13)  # sums round otherwise
 
 
 def one_image(boxes: list) -> CocoDataset:
