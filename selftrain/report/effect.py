@@ -257,8 +257,8 @@ def chance_of_better(effect: Effect) -> float | None:
 
     The further seed is scored on as many other test images where the interval covers them, else on the
     same. Its difference has Student's predictive distribution: the spread of one seed and the error of the
-    mean add to s^2 (1 + 1 / S), with S - 1 degrees of freedom (Geisser 1993, Predictive Inference, section
-    2.2; Hahn and Meeker 1991, Statistical Intervals, section 4.8), and the shared part of the test images
+    mean add to s^2 (1 + 1 / S), with S - 1 degrees of freedom (Geisser 1993, Predictive Inference;
+    Hahn and Meeker 1991, Statistical Intervals), and the shared part of the test images
     counts once for this study's and once for the other ones.  Why P(A > B) is the question of somebody who
     chooses: Bouthillier et al. 2021.
     """

@@ -5,8 +5,8 @@ usual way out gives it the degrees of freedom of Satterthwaite (1946, Biometrics
 three seeds that way covers too little: see `results/simulations.md`.  The estimated degrees of freedom rise
 where the seeds happen to lie close together, which is just where the estimated variance is too small; with
 two degrees of freedom of the seeds this happens often.  So the quantile of Cochran is used: the mean of the
-quantiles of both levels, weighted by the variances (Cochran and Cox 1950, Experimental Designs, section
-4.14; Cochran 1964, Biometrics 20, 191-195).  It errs a little on the careful side (Lee and Gurland 1975,
+quantiles of both levels, weighted by the variances (Cochran and Cox 1950, Experimental Designs;
+Cochran 1964, Biometrics 20, 191-195).  It errs a little on the careful side (Lee and Gurland 1975,
 JASA 70, 933-941), and with one level it is Student's t.  Its p is the one at which this quantile is the
 statistic.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from selftrain.record import RANDOM, Arm
@@ -80,6 +80,7 @@ def contrasts(draw) -> list[Contrast]:
     return found
 
 
+@settings(max_examples=50, deadline=None)  # files are written
 @given(contrasts())
 def test_what_is_written_is_read_again(tmp_path_factory, registered):
     path = tmp_path_factory.getbasetemp() / "contrasts.toml"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
@@ -13,6 +13,7 @@ from selftrain.report.levels import degrees_of_freedom, quantile, upper_tail
 
 SEEDS = some.integers(2, 8)
 VARIANCES = some.floats(0.01, 100)
+UNHURRIED = settings(max_examples=50, deadline=None)  # the first call imports scipy
 
 
 def noise(seeds: int, number: int, shared: float = 1.0, own: float = 1.0, resamples: int = 200) -> np.ndarray:
@@ -21,6 +22,7 @@ def noise(seeds: int, number: int, shared: float = 1.0, own: float = 1.0, resamp
     return shared * draw.normal(size=resamples) + own * draw.normal(size=(seeds, resamples))
 
 
+@UNHURRIED
 @given(some.lists(some.floats(-50, 50), min_size=2, max_size=8), some.booleans())
 def test_seeds_alone_are_students_t(values, nested):
     effect, other = effect_of(values, nested=nested), stats.ttest_1samp(values, 0)
@@ -34,6 +36,7 @@ def test_seeds_alone_are_students_t(values, nested):
     )
 
 
+@UNHURRIED
 @given(SEEDS, some.integers(0, 1000), some.floats(0, 3), some.floats(0, 3))
 def test_what_seeds_share_of_the_images_is_the_covariance_of_their_replicates(seeds, number, shared, own):
     replicates = noise(seeds, number, shared, own)
@@ -72,6 +75,7 @@ def test_one_seed_speaks_of_other_test_images_alone_and_without_replicates_of_no
     assert alone.numbers("AP", 1) == "+5.0 AP, one seed: no interval"
 
 
+@UNHURRIED
 @given(VARIANCES, VARIANCES, some.integers(1, 10), some.integers(20, 5000), some.floats(0.001, 0.4))
 def test_the_quantile_of_two_levels_lies_between_theirs_and_its_tail_leads_back(one, two, few, many, tail):
     levels = [(one, few), (two, many)]
@@ -83,6 +87,7 @@ def test_the_quantile_of_two_levels_lies_between_theirs_and_its_tail_leads_back(
     assert few <= df <= many and stats.t.isf(tail, df) == pytest.approx(bound, rel=1e-4)
 
 
+@UNHURRIED
 @given(VARIANCES, some.integers(1, 30), some.floats(-60, 60))
 def test_one_level_or_two_alike_are_students_t(variance, df, statistic):
     for levels in ([(variance, df)], [(variance, df), (1.0, df)], [(variance, df), (0.0, 7)]):
@@ -90,6 +95,7 @@ def test_one_level_or_two_alike_are_students_t(variance, df, statistic):
         assert degrees_of_freedom(0.975, levels) == df
 
 
+@UNHURRIED
 @given(SEEDS, some.integers(0, 1000), some.floats(0.5, 0.999))
 def test_p_is_what_the_level_lacks_to_one_where_the_interval_ends_at_zero(seeds, number, level):
     replicates = noise(seeds, number)
@@ -143,6 +149,7 @@ def test_replicates_must_fit():
             effect_of(values, replicates, images)
 
 
+@UNHURRIED
 @given(some.lists(some.floats(-9, 9), min_size=2, max_size=6, unique=True))
 def test_the_chance_of_a_better_seed_is_students_predictive_distribution(values):
     if np.std(values) < 1e-6:
