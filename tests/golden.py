@@ -62,7 +62,8 @@ def _record(cell: Path) -> dict:
     r = record.read(cell / "record.json")
     shown = {name: getattr(r, name) for name in PINNED} | {"arm": str(r.arm)}
     shown["origin"] = r.origin.split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
-    shown["resampled"] = _digest(r.resampled)
+    # of their values `metrics` speaks, and tests/test_resample.py of the draws
+    shown["resampled"] = {name: len(values) for name, values in r.resampled.items()}
     shown["hashes"] = {name: getattr(r.hashes, name) for name in HASHES}
     if r.pseudo_labels:
         left_out = ("examples", "hash")  # the file's own hash stands in `labels`

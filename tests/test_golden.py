@@ -131,6 +131,7 @@ def measure(name: str, folder: Path) -> dict:
 def exact(found: dict) -> dict:
     """What no float enters: how many steps, which images, which arms."""
     names = ("arm", "origin", "steps", "images", "labelled_images", "labels", "protocol")
+    names += ("scored_images", "resampled")
     hashes = ("train", "val", "test", "pool", "weights")
     return {
         "losses": len(found["losses"]),

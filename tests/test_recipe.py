@@ -177,7 +177,7 @@ def test_what_decides_a_result_is_a_cells_identity_and_nothing_else():
 NEVER = set(
     "name data unlabeled classes shapes image_ids starts freeze self_training rounds weights out workers "
     "threads "
-    "save_every track until stale warmup_share".split()
+    "save_every track until stale warmup_share contrasts".split()
 )
 STUDENT = {"pseudo_threshold", "pseudo_ratio", "alpha", "loss_momentum", "student_start"}
 
