@@ -16,6 +16,7 @@ from selftrain.record import RANDOM, Arm, Record, Setting, arms
 from selftrain.report import drawing
 from selftrain.report.available import figure_names, freezing_depths
 from selftrain.report.drawing import draw_curve, draw_means, look, panels, side_by_side, variant_name
+from selftrain.report.equivalents_figure import equivalents
 from selftrain.report.flatness import dagger
 from selftrain.report.gallery import draw_gallery
 from selftrain.report.longer import read_studies
@@ -252,6 +253,7 @@ FIGURES: dict[str, Callable[[Matrix], Figure]] = {
     "curves": curves,
     "cost": cost,
     "labels": labels,
+    "equivalents": equivalents,
     "freezing": freezing,
     "quality": quality,
     "gallery": draw_gallery,
