@@ -1,10 +1,21 @@
 """Which figures a study's records allow; drawing is not imported here."""
 
 from selftrain.record import RANDOM, Arm
+from selftrain.report.equivalents import find_series
 from selftrain.report.examples import teachers
 from selftrain.report.matrix import Matrix
 
-NAMES = ("frontier", "policies", "fractions", "curves", "labels", "freezing", "quality", "gallery")
+NAMES = (
+    "frontier",
+    "policies",
+    "fractions",
+    "curves",
+    "labels",
+    "equivalents",
+    "freezing",
+    "quality",
+    "gallery",
+)
 
 
 def freezing_depths(arms: list[Arm]) -> dict[Arm, list[Arm]]:
@@ -31,6 +42,7 @@ def figure_names(matrix: Matrix) -> list[str]:
         and any(matrix.at(RANDOM, place) for place in by_policy),
         "fractions": compared and len(of_random) > 1,
         "labels": len(by_fraction) > 1,
+        "equivalents": bool(find_series(matrix)),
         "freezing": any(len(depths) > 2 for depths in freezing_depths(matrix.arms).values()),
         "quality": any("by_threshold" in (r.pseudo_labels or {}) for r in matrix.records),
         "gallery": bool(teachers(matrix)),

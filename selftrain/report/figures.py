@@ -17,6 +17,7 @@ from selftrain.report import drawing
 from selftrain.report.available import figure_names, freezing_depths
 from selftrain.report.comparison import compare
 from selftrain.report.drawing import draw_curve, draw_means, look, panels, side_by_side, variant_name
+from selftrain.report.equivalents_figure import equivalents
 from selftrain.report.frontier import frontier
 from selftrain.report.gallery import draw_gallery
 from selftrain.report.matrix import Matrix, read_studies
@@ -258,6 +259,7 @@ FIGURES: dict[str, Callable[[Matrix], Figure]] = {
     "fractions": fractions,
     "curves": curves,
     "labels": labels,
+    "equivalents": equivalents,
     "freezing": freezing,
     "quality": quality,
     "gallery": draw_gallery,

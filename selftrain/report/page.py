@@ -9,6 +9,8 @@ from selftrain.provenance import stale
 from selftrain.report.available import figure_names
 from selftrain.report.contrast_table import registered_lines
 from selftrain.report.effort_tables import cost_table, gains_table, steps_table
+from selftrain.report.equivalents_table import equivalents_table, worth_sentences
+from selftrain.report.label_cost import LabelCost
 from selftrain.report.label_tables import study_labels
 from selftrain.report.ladder import ladder_table
 from selftrain.report.matrix import Matrix, read_studies
@@ -29,11 +31,11 @@ HOW_TO_READ = (
 ONE_BUDGET = "There is one budget: whether longer training would change an answer is not known."
 
 
-def study_tables(matrix: Matrix) -> list[Table]:
-    """Every table that this study can have."""
+def study_tables(matrix: Matrix, label_cost: LabelCost | None = None) -> list[Table]:
+    """Every table that this study can have; label_cost: what a label costs, where the person has said it."""
     efforts = [cost_table(matrix), steps_table(matrix), gains_table(matrix)]
-    further = [ladder_table(matrix), study_labels(matrix)]
-    return [*score_tables(matrix), *efforts, *(table for table in further if table)]
+    further = [ladder_table(matrix), equivalents_table(matrix, label_cost), study_labels(matrix)]
+    return [*score_tables(matrix), *efforts, *filter(None, further)]
 
 
 def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
@@ -71,7 +73,12 @@ def _measured_on(matrix: Matrix) -> str:
     )
 
 
-def regenerate(studies: list[Matrix], out: Path, readmes: tuple[Path, ...] = ()) -> dict[Path, str]:
+def regenerate(
+    studies: list[Matrix],
+    out: Path,
+    readmes: tuple[Path, ...] = (),
+    label_cost: LabelCost | None = None,
+) -> dict[Path, str]:
     """Every generated text file and its content.
 
     These are the tables, results/README.md, and the project's README with the blocks that show them.
@@ -84,7 +91,7 @@ def regenerate(studies: list[Matrix], out: Path, readmes: tuple[Path, ...] = ())
     page += ["## Tables and figures", ""]
     for matrix in studies:
         page += [f"### {matrix.name}: tables", ""]
-        for table in study_tables(matrix):
+        for table in study_tables(matrix, label_cost):
             files |= table.files(out / "tables" / f"{matrix.name}-{table.name}")
             page += [table.markdown()]
         files[out / "tables" / f"{matrix.name}-verdict.md"] = verdict_markdown(matrix, folded=True)
@@ -119,13 +126,16 @@ def fill(text: str, root: Path, files: dict[Path, str]) -> str:
     )
 
 
-def write_studies(records: Path, out: Path, console: Console, margin: float = 1.0) -> None:
+def write_studies(
+    records: Path, out: Path, console: Console, margin: float = 1.0, label_cost: LabelCost | None = None
+) -> None:
     """Read the studies below `records`, write every text file below `out`, and print the verdicts."""
     studies = read_studies(records, margin)
-    for path, content in regenerate(studies, out, readmes_of(out)).items():
+    for path, content in regenerate(studies, out, readmes_of(out), label_cost).items():
         write_atomic(path, lambda file, content=content: file.write(content.encode()))
     for matrix in studies:
-        for text in (f"{matrix.name}\n{verdict_markdown(matrix)}", _of_other_code(matrix)):
+        worth = "\n".join(worth_sentences(matrix, label_cost))
+        for text in (f"{matrix.name}\n{verdict_markdown(matrix)}", worth, _of_other_code(matrix)):
             if text:
                 console.print(text, highlight=False, soft_wrap=True, markup=False)
     written = f"written: {out}/tables/*.md, *.csv, *.tex and {out}/README.md"

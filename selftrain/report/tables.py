@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from selftrain.report.label_cost import EXAMPLE, OPTION, LabelCost
 from selftrain.report.page import write_studies
 from selftrain.report.run_table import arms_table, load_records, write_report
 from selftrain.system.errors import UserError
@@ -18,9 +19,13 @@ def main(about: str) -> None:
     """
     arguments = _options(about)
     console = Console(width=None if sys.stdout.isatty() else 120)
+    label_cost = LabelCost.parse(arguments.label_cost) if arguments.label_cost else None
     if not arguments.records:
-        write_studies(arguments.studies, arguments.out or Path("results"), console, arguments.margin)
+        out = arguments.out or Path("results")
+        write_studies(arguments.studies, out, console, arguments.margin, label_cost)
         return
+    if label_cost:
+        raise UserError(f"{OPTION} is for studies; leave {' '.join(map(str, arguments.records))} away, or it")
     loaded = load_records(arguments.records)
     if not loaded:
         raise UserError(f"{', '.join(map(str, arguments.records))}: no records there")
@@ -62,5 +67,12 @@ def _options(about: str) -> argparse.Namespace:
         default=1.0,
         help="of studies: differences within so many points of the main score count as none "
         "(default: %(default)g)",
+    )
+    parser.add_argument(
+        OPTION,
+        nargs="+",
+        metavar="KIND=MINUTES",
+        help="of studies: minutes that a label takes by its kind, so that labels and training make one bill, "
+        f"such as {EXAMPLE}; default: no price is said",
     )
     return parser.parse_args()
