@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from selftrain.report.effect import Effect
 from selftrain.report.equivalents import Equivalent, Series, find_series
 from selftrain.report.label_cost import ImagePrice, LabelCost
 from selftrain.report.label_curves import Reading
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
-from selftrain.report.statistics import Estimate, rounded
+from selftrain.report.statistics import rounded
 from selftrain.report.table import NOT_THERE, Table, tabulate
 
 
@@ -28,7 +29,7 @@ class Row:
         return self.series.matrix
 
     @property
-    def score(self) -> Estimate:
+    def score(self) -> Effect:
         """Of the arm, over its seeds."""
         return self.matrix.score(self.equivalent.arm, self.equivalent.setting)
 
@@ -86,7 +87,7 @@ class Row:
         """A row of the csv file."""
         of = self.equivalent
         row = {"arm": str(of.arm), "base": str(of.base), **of.setting, "labelled_images": of.labels}
-        row |= self.score.numbers()
+        row |= self.score.csv()
         ends = {"": of.value, "low_": of.low, "high_": of.high} if of.needed else {}
         for name in ("", "low_", "high_"):
             end = ends.get(name)
