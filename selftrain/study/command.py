@@ -34,22 +34,34 @@ def main(benchmarks: dict[str, Benchmark], args: list[str], about: str = "") -> 
     name = file_name(study.name or recipe.name)
     records = Path(study.records or f"{recipe.out}/records")
     graph = build(benchmark, study, asked, records / name, lambda text: say(f"note: {text}"))
-    progress = Progress(graph, Path(recipe.out) / "study" / name)
-    if study.on == "slurm":
-        look_at_jobs(progress)
+    if len(graph.ladder.budgets) > 1:
+        say(str(graph.ladder))
+    folder = Path(recipe.out) / "study" / name
     if study.dry_run:
-        show_stale(graph, recipe.stale, say)
-        progress.find_other_calls()
-        console.print(progress.listing())
-        say(progress.line())
+        _show(study, graph, folder, console)
         return 0
     # two calls started at once: what one has moved away is not stale to the other
-    with Lock(progress.folder / "stale.lock").wait():
+    with Lock(folder / "stale.lock").wait():
         graph.read_committed()
         settle_stale(graph, recipe.stale, say)
+    progress = Progress(graph, folder)
+    if study.on == "slurm":
+        look_at_jobs(progress)
     for node in graph.nodes:
         graph.publish(node)
     return _run(study, graph, progress, console)
+
+
+def _show(study: Study, graph: Graph, folder: Path, console: Console) -> None:
+    """The dry run: what is there, what would run, and what would be refused; it changes nothing."""
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    progress = Progress(graph, folder)
+    if study.on == "slurm":
+        look_at_jobs(progress)
+    show_stale(graph, graph.cells[0].recipe.stale, say)
+    progress.find_other_calls()
+    console.print(progress.listing())
+    say(progress.line())
 
 
 def _run(study: Study, graph: Graph, progress: Progress, console: Console) -> int:
