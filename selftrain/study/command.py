@@ -1,6 +1,7 @@
 """The program of a study: reads what is asked for, settles what is stale, runs it, says what came of it."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from selftrain.program import Benchmark
 from selftrain.study.graph import Graph, build
 from selftrain.study.options import Study, commands, parse
 from selftrain.study.progress import Progress
+from selftrain.study.registered import contrasts_of
 from selftrain.study.runner import Runner
 from selftrain.study.slurm import look_at_jobs, submit
 from selftrain.study.stale import settle_stale, show_stale
@@ -40,10 +42,14 @@ def main(benchmarks: dict[str, Benchmark], args: list[str], about: str = "") -> 
     if study.dry_run:
         _show(study, graph, folder, console)
         return 0
-    # two calls started at once: what one has moved away is not stale to the other
+    # two calls started at once: what one has moved away is not stale to the other, and both register the same
     with Lock(folder / "stale.lock").wait():
         graph.read_committed()
         settle_stale(graph, recipe.stale, say)
+        contrasts = contrasts_of(graph, study.contrasts)
+        contrasts.write()
+    say(str(contrasts))
+    graph = replace(graph, contrasts=contrasts.path)
     progress = Progress(graph, folder)
     if study.on == "slurm":
         look_at_jobs(progress)
@@ -59,6 +65,10 @@ def _show(study: Study, graph: Graph, folder: Path, console: Console) -> None:
     if study.on == "slurm":
         look_at_jobs(progress)
     show_stale(graph, graph.cells[0].recipe.stale, say)
+    try:
+        say(str(contrasts_of(graph, study.contrasts)))
+    except UserError as error:
+        say(str(error))
     progress.find_other_calls()
     console.print(progress.listing())
     say(progress.line())

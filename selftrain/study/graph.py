@@ -189,6 +189,8 @@ class Graph:
     """name of the recipe"""
     launch: str = ""
     """options of `accelerate launch`"""
+    contrasts: Path | None = None
+    """file of the registered contrasts, which every command signs its records with"""
     varied: tuple[str, ...] = ()
     """fields of the recipe that the study varies besides policy and fraction"""
     ladder: Ladder = ONE_RUNG
@@ -228,13 +230,17 @@ class Graph:
     def command(self, node: Node) -> list[str]:
         """What runs a node; the launcher leaves the last word in the log to the program."""
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *shlex.split(self.launch)]
-        return [*launcher, self.file, self.preset, *node.options]
+        return [*launcher, self.file, self.preset, *node.options, *self._signed]
 
     def printed(self, node: Node) -> str:
         """The same, as a person would type it: then a traceback below a message does no harm."""
         script = os.path.relpath(self.file)
         launcher = ["accelerate", "launch", *shlex.split(self.launch)]
-        return shlex.join([*launcher, script, self.preset, *node.options])
+        return shlex.join([*launcher, script, self.preset, *node.options, *self._signed])
+
+    @property
+    def _signed(self) -> list[str]:
+        return [] if self.contrasts is None else ["--contrasts", str(self.contrasts)]
 
     def finished(self, cell: Cell) -> Record | None:
         """A cell's record, its own or a committed one; None where there is none of today's test set."""

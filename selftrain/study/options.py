@@ -86,6 +86,10 @@ class Study:
     student_budgets: tuple[float, ...] = ()
     """those of --budgets that students are trained for too, each by its teacher of the same budget; default:
     the smallest alone"""
+    contrasts: str | None = None
+    """a file of the few comparisons that the study is made for (TOML), or `none`; they are written beside its
+    records before the first cell, and are tested together.  Default: those that stand there, else the usual
+    ones of its arms"""
     name: str | None = None
     """of the study: its records stand in RECORDS/NAME; default: the recipe's name"""
     records: str | None = None

@@ -21,6 +21,7 @@ OPTIONS_OF_A_STUDY = {
     "until": None,
     "image_ids": None,
     "no_self_training": "--supervised-only",
+    "contrasts": "--contrasts",
 }
 """Fields of a recipe that a study sets itself, and the option of the study that says how."""
 

@@ -83,7 +83,7 @@ def test_a_failing_cell_stops_only_what_hangs_on_it_and_is_run_again(tmp_path):
     assert "| error: the teacher found nothing in the pool" in out
     made = progress_file(tmp_path)
     assert (made["done"], made["failed"], made["stopped by a failure"]) == (2, 2, 2)
-    assert sorted(file.name for file in (tmp_path / "records" / "study").iterdir()) == [
+    assert sorted(file.name for file in (tmp_path / "records" / "study").glob("*.json")) == [
         "imagenet-S1-f1-s0.json",
         "random-S1-f1-s0.json",
     ]
