@@ -33,6 +33,7 @@ ROWS: dict[str, Row] = {
     "loader": demo.training_with_loader,
     "pseudo": demo.pseudo_boxes,
     "ap": coco.average_precision,
+    "replicates": coco.replicates,
     "json": coco.opening_json,
     "step-512": segmentation.step_512,
     "pseudo-masks": segmentation.pseudo_masks,

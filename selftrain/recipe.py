@@ -202,6 +202,8 @@ class ThisRun(Group, title="this run"):
     they are, or run them again (the old ones are moved to OUT/stale)"""
     track: tuple[str, ...] = never(())
     """accelerate trackers, e.g. tensorboard (pip install selftrain[track])"""
+    contrasts: str | None = never(None)
+    """a study's file of registered contrasts (TOML); its hash goes into the record"""
 
 
 # A dataclass takes the fields of its last base first, so the groups stand here from the last to the first.

@@ -14,7 +14,7 @@ import msgspec
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_json
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -206,13 +206,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """name of the main score; null for a cell that is not scored"""
     metrics: dict[str, Any]
     """every score on that split"""
+    scored_images: int = 0
+    """how many images that split has; 0 in records of an older schema"""
+    resampled: dict[str, list[float]] = {}
+    """metric -> what it is under each bootstrap resample of that split's images (`resample.py`), in the unit of
+    `metrics`; resample number b is the same for all cells that are scored on a split of one hash.  Empty in records
+    of an older schema"""
     scores: dict[str, Scored] = {}
     """what it scored on further sets, by their names"""
     curve: list[dict[str, int | float]]
     """scores on the val split by step"""
-    flattened: bool | None
-    """whether the last quarter of the steps changed the main score by under 2 % of its last value; null where
-    that cannot be told"""
     steps: int
     """optimizer steps of its own training"""
     images: int
@@ -228,6 +231,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pseudo_labels: dict[str, Any] | None = None
     """of a student: report on its pseudo-labels, their hash, people's and the teacher's by class
     (`class_report.py`), quality by threshold, some examples"""
+    contrasts: str | None = None
+    """hash of the registered contrasts of the study it was run in (`contrast_file.py`); null where there were none"""
     hashes: Hashes
     modules: list[str] = []
     """the modules that its code begins with"""
@@ -266,10 +271,13 @@ def parse(content: dict[str, Any], source: str = "record") -> Record:
 
 
 def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
-    """A record of schema 1 or 2 as one of schema 3."""
+    """A record of schema 1 to 3 as one of schema 4."""
     if content["schema"] >= SCHEMA:
         return content
     made = dict(content, schema=SCHEMA)
+    made.pop("flattened", None)  # said of a schedule's end what every cosine shows
+    if content["schema"] == 3:
+        return made
     made["arm"] = {"start": made.pop("start"), "methods": ["self-training"] * made.pop("round")}
     made.setdefault("task", "pascal" if made["metric"] == "mIoU" else "coco")
     made.setdefault("protocol", made["labels"])

@@ -3,6 +3,7 @@
 import functools
 import time
 from dataclasses import asdict
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -10,13 +11,14 @@ from torch import nn
 
 from selftrain import checkpoint, provenance, record
 from selftrain.cells import Cell, Final, Human, Pseudo
-from selftrain.curve import flattened
+from selftrain.contrast_file import contrasts_digest
 from selftrain.feeds import Made, make_feed
 from selftrain.networks import final_network, final_state, first_network, task_of
 from selftrain.parts import Parts
 from selftrain.predict import evaluate, score_into
 from selftrain.recipe import digest
 from selftrain.record import Hashes, Measured, Need, Record, Scored
+from selftrain.resample import replicate_scores
 from selftrain.splits import Splits
 from selftrain.starts.start import normalisation
 from selftrain.system.errors import UserError
@@ -30,9 +32,12 @@ from selftrain.workplace import Workplace, exclusively
 def preflight(task: Task, cells: list[Cell], processes: int) -> None:
     """What would otherwise come to light when the last cell begins, hours later.
 
-    Raises UserError for weights that do not fit, for no network, and for uneven batches.
+    Raises UserError for weights that do not fit, for no network, for uneven batches, and for a file of contrasts
+    that cannot be read.
     """
     todo = [cell for cell in cells if not cell.finished]
+    for path in {cell.recipe.contrasts for cell in todo}:
+        _contrasts(path)
     first = [cell for cell in reversed(todo) if not isinstance(cell.weights, Final)]
     for cell in {(cell.weights, cell.freeze): cell for cell in first}.values():
         first_network(task, cell)
@@ -102,16 +107,31 @@ def _curve_point(place: Workplace, task: Task, cell: Cell, title: str, network: 
     return {metric.name: scores[metric.name] for metric in task.scorer.metrics}
 
 
-def _scores(place: Workplace, task: Task, cell: Cell, network: nn.Module, title: str) -> dict[str, Scored]:
-    """The final network's metrics on each set, by name."""
-    found = {}
+class _Scores(NamedTuple):
+    """What the final network scores."""
+
+    sets: dict[str, Scored]
+    """its metrics on each set, by the set's name"""
+    images: int = 0
+    """how many images the reported set has"""
+    resampled: dict[str, list[float]] = {}
+    """metrics under resamples of the reported set; only on the main process, which writes the record"""
+
+
+def _scores(place: Workplace, task: Task, cell: Cell, network: nn.Module, title: str) -> _Scores:
+    """The final network's metrics on each set, and on resamples of the reported one, which is the first."""
+    found = _Scores({})
     weights = place.engine.shared(checkpoint.weights_hash(network.state_dict()))
     for name in cell.scored_on:
         data = place.splits.named(name)
         shown = f"{title}: {place.splits.title(name)} split"
         parts = Parts(cell.folder / "scores" / f"{name}-{digest([weights, data.hash])}")
         metrics = score_into(place.engine, task.scorer, network, data, cell.recipe, parts, shown)
-        found[name] = Scored(data.hash, metrics)
+        found.sets[name] = Scored(data.hash, metrics)
+        if name == cell.scored_on[0]:
+            found = found._replace(images=len(data))
+            if place.engine.accelerator.is_main_process:
+                found = found._replace(resampled=replicate_scores(task.scorer, parts.by_image(), data))
     return found
 
 
@@ -132,10 +152,14 @@ def _score_again(place: Workplace, cell: Cell, title: str) -> None:
         changed = msgspec.structs.replace(
             before,
             split=place.splits.title(main),
-            scores=_without(scores, main),
-            metrics=scores[main].metrics,
+            scores=_without(scores.sets, main),
+            metrics=scores.sets[main].metrics,
+            scored_images=scores.images,
+            resampled=scores.resampled,
             metric=task.scorer.metrics[0].name,
-            hashes=msgspec.structs.replace(before.hashes, data=place.splits.hash, test=scores[main].hash),
+            hashes=msgspec.structs.replace(
+                before.hashes, data=place.splits.hash, test=scores.sets[main].hash
+            ),
         )
         record.write(file, changed)
     place.engine.accelerator.wait_for_everyone()
@@ -147,7 +171,7 @@ def _record(
     cell: Cell,
     state: State,
     final: nn.Module,
-    scores: dict[str, Scored],
+    scores: _Scores,
     made: Made,
     origin: str,
 ) -> Record:
@@ -170,10 +194,11 @@ def _record(
         shapes=asdict(recipe.shapes) if recipe.data == "shapes" else None,
         split=splits.title(main) if main else None,
         metric=metric,
-        metrics=scores[main].metrics if main else {},
-        scores=_without(scores, main),
+        metrics=scores.sets[main].metrics if main else {},
+        scored_images=scores.images,
+        resampled=scores.resampled,
+        scores=_without(scores.sets, main),
         curve=state.curve if main else [],
-        flattened=flattened(state.curve, metric) if main else None,
         steps=recipe.steps,
         images=cell.images,
         labelled_images=len(splits.train),
@@ -181,12 +206,17 @@ def _record(
         protocol=recipe.protocol_name,
         needs=made.needs,
         pseudo_labels=made.pseudo_labels,
-        hashes=_hashes(cell, splits, final, scores, digest(sources)),
+        contrasts=_contrasts(recipe.contrasts),
+        hashes=_hashes(cell, splits, final, scores.sets, digest(sources)),
         modules=list(place.modules),
         sources=sources,
         sources_changed=provenance.changed(sources, provenance.sources(place.modules)),
         measured=_measured(place, state, made),
     )
+
+
+def _contrasts(path: str | None) -> str | None:
+    return None if path is None else contrasts_digest(path)
 
 
 def _hashes(cell: Cell, splits: Splits, final: nn.Module, scores: dict[str, Scored], source: str) -> Hashes:

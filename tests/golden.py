@@ -24,12 +24,12 @@ PINNED = (
     "metric",
     "metrics",
     "curve",
-    "flattened",
     "steps",
     "images",
     "labelled_images",
     "labels",
     "protocol",
+    "scored_images",
 )
 HASHES = ("train", "val", "test", "pool", "weights", "final")
 
@@ -62,15 +62,19 @@ def _record(cell: Path) -> dict:
     r = record.read(cell / "record.json")
     shown = {name: getattr(r, name) for name in PINNED} | {"arm": str(r.arm)}
     shown["origin"] = r.origin.split()[0]  # `teacher KEY`: its key is a matter of how declarations are hashed
+    shown["resampled"] = _digest(r.resampled)
     shown["hashes"] = {name: getattr(r.hashes, name) for name in HASHES}
     if r.pseudo_labels:
         left_out = ("examples", "hash")  # the file's own hash stands in `labels`
         shown["pseudo_labels"] = {
             name: value for name, value in r.pseudo_labels.items() if name not in left_out
         } | {"teacher": r.needs["teacher"].final}
-        examples = json.dumps(r.pseudo_labels["examples"])
-        shown["examples"] = hashlib.blake2b(examples.encode(), digest_size=8).hexdigest()
+        shown["examples"] = _digest(r.pseudo_labels["examples"])
     return json.loads(json.dumps(shown))
+
+
+def _digest(content) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
 
 
 def _labels(cell: Path) -> str:

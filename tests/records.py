@@ -60,7 +60,6 @@ def made_up(
         metric=metric,
         metrics={name: score + 5 * n for n, name in enumerate(names)},
         curve=_curve(names, curve or [score * share for share in _shares(flat)], steps),
-        flattened=flat,
         steps=steps,
         images=steps * (16 if arm.rounds else 8),
         labelled_images=round(300 * fraction),

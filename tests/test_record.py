@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from selftrain import record
 from selftrain.system.errors import UserError
@@ -25,6 +26,9 @@ def test_what_is_written_is_read_again(tmp_path):
 def test_a_record_of_an_older_schema_is_brought_up_to_this_one():
     made = made_up(RANDOM_STUDENT)
     old = record.to_json(made) | {"schema": 2, "arm": "random + self-training", "start": "random", "round": 1}
+    for name in ("resampled", "scored_images", "contrasts"):
+        del old[name]
+    assert record.parse(record.to_json(made) | {"schema": 3, "flattened": True}) == made
     teacher = old.pop("needs")["teacher"]
     old["pseudo_labels"] |= {"teacher_cell": teacher["cell"], "teacher": teacher["final"]}
     assert record.parse(old) == made
@@ -35,6 +39,14 @@ def test_a_record_of_an_older_schema_is_brought_up_to_this_one():
         assert json.dumps(record.to_json(record.read(file))["curve"]) == json.dumps(
             json.loads(file.read_text())["curve"]
         )
+
+
+def test_the_scores_under_resamples_stand_in_one_line_each(tmp_path):
+    made = replace(made_up(RANDOM_STUDENT), resampled={"AP": [31.25, 0.0, 1e-7], "AP50": [40.5]})
+    record.write(tmp_path / "record.json", made)
+    lines = (tmp_path / "record.json").read_text().splitlines()
+    assert '  "AP": [31.25,0.0,1e-07],' in lines and '  "AP50": [40.5]' in lines
+    assert record.read(tmp_path / "record.json") == made
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema": 3}', '{"schema": 2, "arm": "random"}'])

@@ -8,8 +8,10 @@ from accelerate import Accelerator
 
 from selftrain import record
 from selftrain.cells import Acquired, Cell, Feed, Final, Human, Pseudo, Random, Unlabelled
+from selftrain.contrast_file import contrasts_digest
 from selftrain.engine import Engine
-from selftrain.run import run_cell
+from selftrain.resample import weights
+from selftrain.run import preflight, run_cell
 from selftrain.splits import Splits
 from selftrain.system.errors import UserError
 from selftrain.system.stop import Stop
@@ -46,6 +48,37 @@ def test_a_later_test_set_is_scored_without_training_again(place, tmp_path, monk
     more = replace(later, splits=replace(later.splits, others={"night": Greys([1, 2, 3])}))
     third = run_cell(more, cell(tmp_path, scored_on=("test", "night")), "night")
     assert third.metrics == second.metrics and third.scores["night"].metrics["error"] > 0
+    assert second.resampled != first.resampled and third.resampled == second.resampled
+
+
+def test_a_record_has_the_score_of_its_reported_set_under_every_resample(place, tmp_path):
+    test = Greys([20, 130, 240])
+    place = replace(place, splits=replace(place.splits, test=test))
+    done = run_cell(place, cell(tmp_path), "one")
+    assert done.scored_images == 3 and list(done.resampled) == ["error"]
+    # a resample of one picture three times has that picture's error
+    drawn, alone = weights(test.hash, 3), {}
+    for value, times in zip(done.resampled["error"], drawn, strict=True):
+        if 3 in times:
+            alone.setdefault(int(times.argmax()), set()).add(value)
+    assert sorted(alone) == [0, 1, 2] and all(len(values) == 1 for values in alone.values())
+    mean = sum(value for values in alone.values() for value in values) / 3
+    assert mean == pytest.approx(done.metrics["error"], abs=0.001)
+    alike = run_cell(replace(place, splits=replace(place.splits, test=Greys([20, 130, 241]))), cell(tmp_path), "o")
+    assert alike.resampled != done.resampled  # another set, other draws
+
+
+def test_the_hash_of_registered_contrasts_stands_in_the_record_and_not_in_the_key(place, tmp_path):
+    file = tmp_path / "contrasts.toml"
+    file.write_text('[worth]\nof = "imagenet - random"\n')
+    plain = cell(tmp_path)
+    registered = replace(plain, recipe=replace(plain.recipe, contrasts=str(file)))
+    assert registered.key == plain.key
+    with pytest.raises(UserError, match="--contrasts .*none.toml: cannot be read"):
+        preflight(place.task, [replace(plain, recipe=replace(plain.recipe, contrasts="none.toml"))], 1)
+    assert run_cell(place, registered, "one").contrasts == contrasts_digest(file)
+    other = replace(plain, recipe=replace(plain.recipe, seed=1))
+    assert run_cell(place, other, "two").contrasts is None
 
 
 def test_the_reported_set_is_no_part_of_the_key_and_the_curves_set_is(tmp_path):
@@ -100,7 +133,10 @@ def test_another_reported_set_is_scored_and_an_unscored_cell_is_another_cell(pla
     assert by_night.split == "night" and by_night.hashes.test == night.hash
     by_day = run_cell(place, cell(tmp_path), "day")
     assert by_day.split == "test" and by_day.metrics != by_night.metrics and by_day.hashes.test == TEST.hash
-    assert cell(tmp_path, scored_on=()).key != cell(tmp_path).key
+    unscored = cell(tmp_path, scored_on=())
+    assert unscored.key != cell(tmp_path).key
+    done = run_cell(place, unscored, "unscored")
+    assert done.metrics == done.resampled == {} and done.scored_images == 0
 
 
 def test_a_score_that_no_feed_trains_for_is_refused(place, tmp_path):

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from selftrain import checkpoint
-from selftrain.curve import flattened, steps_to
+from selftrain.curve import steps_to
 from selftrain.data.loader import Stream
 from selftrain.engine import Engine
 from selftrain.label import label_pool, report_file
@@ -373,13 +373,8 @@ def test_the_report_stands_beside_the_labels_and_a_lost_one_is_made_again(engine
 # ---- what a curve says ----------------------------------------------------------------------------------
 
 
-def test_flattened_means_under_two_percent_over_the_last_quarter():
+def test_the_first_evaluated_step_counts_that_reaches_a_score():
     def curve(*values):
         return [{"step": 100 * (i + 1), "AP": v} for i, v in enumerate(values)]
 
-    assert flattened(curve(10, 20, 30, 30.3), "AP") is True
-    assert flattened(curve(10, 20, 29, 30), "AP") is False
-    assert flattened(curve(10, 30), "AP") is None
-    # it fell; it learned nothing
-    assert flattened(curve(10, 60, 60, 20), "AP") is False and flattened(curve(0, 0, 0, 0), "AP") is None
     assert steps_to(curve(10, 20, 30), "AP", 15) == 200 and steps_to(curve(10, 20), "AP", 25) is None

@@ -150,8 +150,13 @@ class BrightnessScorer:
         return [{"level": level.reshape(1).numpy()} for level in model(batch["images"]).squeeze(1)]
 
     def score(self, found, data):
-        errors = [abs(float(found[i]["level"][0]) - data.levels[i] / 255) for i in range(len(data))]
-        return {"error": float(np.mean(errors))}
+        return {"error": float(np.mean(self.errors(found, data)))}
+
+    def errors(self, found, data):
+        return [abs(float(found[i]["level"][0]) - data.levels[i] / 255) for i in range(len(data))]
+
+    def resample(self, found, data, weights):
+        return {"error": weights @ np.array(self.errors(found, data)) / weights.sum(1)}
 
 
 class BrightnessLabeller(BrightnessScorer):

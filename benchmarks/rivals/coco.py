@@ -1,8 +1,10 @@
-"""Rows about COCO's score and COCO's files, against pycocotools."""
+"""Rows about COCO's score and COCO's files, against pycocotools or a limit of time."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from rivals.generated import detections_scene, write_train2017
 from rivals.measure import Line, Options, alternate
@@ -20,6 +22,20 @@ seconds = time.perf_counter() - began
 gc.collect()
 print(json.dumps([seconds, process.memory_info().rss - before]))
 """
+REPLICATES = """
+import sys, time
+from rivals.generated import detections_scene
+from selftrain.resample import weights
+from selftrain.tasks.detection.resampled_ap import resampled_ap
+dataset, predictions = detections_scene(int(sys.argv[1]))
+drawn = weights("speed", len(dataset))
+resampled_ap({0: predictions[0]}, dataset.take([0]), drawn[:, :1])  # loads the libraries
+began = time.perf_counter()
+resampled_ap(predictions, dataset, drawn)
+print(time.perf_counter() - began)
+"""
+LIMIT = 60.0
+"""Seconds"""
 OURS = PROGRAM.format(
     imports="from selftrain.data.coco import read_coco", opening="read_coco(sys.argv[1], '.')"
 )
@@ -54,6 +70,20 @@ def average_precision(options: Options) -> list[Line]:
         assert ours[name] == theirs[name], f"{name}: {ours[name]} and {theirs[name]} percent"
     work = f"AP of {images:,} images x 100 detections"
     return [Line(work, "pycocotools", "s", 40, *costs, f"AP: both evaluators give {ours['AP']:.4f} %")]
+
+
+def replicates(options: Options) -> list[Line]:
+    """AP under the resamples of a record, from the predictions, each turn in a process of one thread."""
+    images = 100 if options.quick else 5000
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+    command = [sys.executable, "-c", REPLICATES, str(images)]
+    folder, env = Path(__file__).parent.parent, os.environ | single
+    seconds = [
+        float(subprocess.run(command, check=True, cwd=folder, env=env, capture_output=True).stdout)
+        for _ in range(min(options.repeats, 3))
+    ]
+    work = f"AP under 500 resamples of {images:,} images x 100 detections, on one core"
+    return [Line(work, "a minute", "s", 1.0, seconds, [LIMIT] * len(seconds))]
 
 
 def opening_json(options: Options) -> list[Line]:

@@ -38,8 +38,16 @@ def write_atomic(path: str | Path, write: Callable[[Any], None]) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON with `write_atomic`.  Raises TypeError for what JSON cannot express."""
-    write_atomic(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
+    """Write `value` as indented JSON with `write_atomic`; a list of numbers stands in one line.
+
+    Raises TypeError for what JSON cannot express.
+    """
+    text = re.sub(r"\[\n[-+.eE\d,\s]+\]", _in_one_line, json.dumps(value, indent=1))
+    write_atomic(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def _in_one_line(numbers: re.Match) -> str:
+    return "".join(numbers[0].split())
 
 
 def read_json(path: str | Path) -> Any:

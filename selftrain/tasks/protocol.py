@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from selftrain.parts import Prediction
@@ -87,6 +88,15 @@ class Scorer(Protocol[S]):
 
     def score(self, found: dict[int, Prediction], data: Any) -> dict[str, Any]:
         """Metrics of what `assess` gave, by image index; every image of `data` is there exactly once."""
+
+    def resample(
+        self, found: dict[int, Prediction], data: Any, weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Each of `metrics` on B sets at once, (B,) float64: set b holds image i `weights[b, i]` times.
+
+        `weights` is (B, n) of whole numbers from 0, `found` as in `score`.  It is what `score` would give of each
+        such set, and NaN where that set has no such score.
+        """
 
 
 class Labeller(Protocol[S]):

@@ -90,11 +90,6 @@ def test_it_is_said_why_a_curve_had_not_flattened(curve, why):
     assert f"**under-trained** (random {why})" in text
 
 
-def test_the_curve_is_what_counts_and_not_what_a_record_says_of_it():
-    stored = replace(made_up(RANDOM, curve=[3, 5, 7, 10]), flattened=True)
-    assert "(random still rising)" in said(Matrix("one", [stored, made_up(IMAGENET)]))
-
-
 def test_a_rising_seed_counts_only_in_the_pairs_that_it_is_in():
     unpaired = [made_up(RANDOM, seed=s, score=30 + s, flat=s != 2) for s in range(3)]
     unpaired += [made_up(IMAGENET, seed=s, score=50 + 2 * s) for s in range(2)]

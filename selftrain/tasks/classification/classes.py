@@ -89,6 +89,13 @@ class ClassScorer(ClassFinder):
         best = np.stack([found[i]["best"] for i in range(len(data))])
         return accuracies(best, data.classes, self.class_names)
 
+    def resample(
+        self, found: dict[int, Prediction], data: ClassDataset, weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Top-1, top-5 and macro accuracy in percent under each resample; see `resampled`."""
+        best = np.stack([found[i]["best"] for i in range(len(data))])
+        return resampled(best, data.classes, len(self.class_names), weights)
+
 
 def accuracies(best: np.ndarray, truth: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Accuracies in percent, from the best classes (N, at most 5) of N pictures and their true ones (N,).
@@ -107,4 +114,25 @@ def accuracies(best: np.ndarray, truth: np.ndarray, class_names: tuple[str, ...]
         "macro accuracy": float(np.mean([value for value in own if value is not None])),
         "chance": 100 * float(counts.max() / counts.sum()),
         "per_class": dict(zip(class_names, own, strict=True)),
+    }
+
+
+def resampled(
+    best: np.ndarray, truth: np.ndarray, classes: int, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Accuracies in percent under each of B resamples, (B,) float64 each, as `accuracies` defines them.
+
+    `best` and `truth` are as there, `weights` (B, N) says how often a resample holds each picture.  A class without
+    a picture in a resample is left out of that resample's macro accuracy.
+    """
+    hit, drawn = best == truth[:, None], weights.sum(1)
+    counts, right = (
+        np.stack([np.bincount(truth, row, minlength=classes) for row in rows])
+        for rows in (weights, weights * hit[:, 0])
+    )
+    own = np.divide(right, counts, out=np.zeros_like(right), where=counts > 0)
+    return {
+        "top-1": 100 * (weights @ hit[:, 0]) / drawn,
+        **({"top-5": 100 * (weights @ hit.any(1)) / drawn} if classes > BEST else {}),
+        "macro accuracy": 100 * own.sum(1) / (counts > 0).sum(1),
     }

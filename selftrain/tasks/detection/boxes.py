@@ -13,6 +13,7 @@ from selftrain.parts import Prediction
 from selftrain.tasks.base import Augmented, prepare, stack_images
 from selftrain.tasks.detection.coco_ap import coco_ap
 from selftrain.tasks.detection.recipe import DetectionRecipe
+from selftrain.tasks.detection.resampled_ap import resampled_ap
 from selftrain.tasks.protocol import Batch, Loss, Metric
 
 MOST_OBJECTS = 100
@@ -120,5 +121,14 @@ class BoxScorer(BoxFinder):
 
     def score(self, found: dict[int, Prediction], data: CocoDataset) -> dict[str, Any]:
         """COCO's twelve numbers in percent, and the AP of each class."""
-        rows = {index: prediction["rows"] for index, prediction in found.items()}
-        return coco_ap(rows, data, self.recipe.evaluator)
+        return coco_ap(_rows(found), data, self.recipe.evaluator)
+
+    def resample(
+        self, found: dict[int, Prediction], data: CocoDataset, weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """AP, AP50 and AP75 in percent under each resample; see `resampled_ap`."""
+        return resampled_ap(_rows(found), data, weights, self.recipe.evaluator)
+
+
+def _rows(found: dict[int, Prediction]) -> dict[int, np.ndarray]:
+    return {index: prediction["rows"] for index, prediction in found.items()}

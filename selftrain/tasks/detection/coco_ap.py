@@ -26,11 +26,7 @@ def coco_ap(
     (N, 6) of every image index: x1 y1 x2 y2 score class.  `evaluator`: "fast" (hotcoco) or "pycocotools".
     Raises AssertionError unless every image of the data set is there: none may be lost between processes.
     """
-    assert sorted(predictions) == list(range(len(dataset))), (
-        f"{len(predictions)} predictions for {len(dataset)} images"
-    )
-    counts = [len(predictions[i]) for i in range(len(dataset))]
-    rows = np.concatenate([predictions[i] for i in range(len(dataset))]).astype(np.float64)
+    rows, counts = in_image_order(predictions, dataset)
     if not len(rows):
         return {name: 0.0 for name in NAMES} | {"per_class": {name: 0.0 for name in dataset.class_names}}
     evaluate = evaluate_fast if evaluator == "fast" else evaluate_by_reference
@@ -44,11 +40,51 @@ def coco_ap(
     return dict(zip(NAMES, stats, strict=True)) | {"per_class": per_class}
 
 
+def in_image_order(
+    predictions: dict[int, np.ndarray], dataset: CocoDataset
+) -> tuple[np.ndarray, list[int]]:
+    """The rows of all images in one array (N, 6) float64, and how many each image has.
+
+    Raises AssertionError unless every image of the data set is there.
+    """
+    assert sorted(predictions) == list(range(len(dataset))), (
+        f"{len(predictions)} predictions for {len(dataset)} images"
+    )
+    counts = [len(predictions[i]) for i in range(len(dataset))]
+    return np.concatenate([predictions[i] for i in range(len(dataset))]).astype(np.float64), counts
+
+
+def match_images(
+    rows: np.ndarray, counts: list[int], dataset: CocoDataset, evaluator: str = "fast"
+) -> list[dict[str, Any] | None]:
+    """The evaluator's matches of each image and class, for objects of all sizes and 100 detections of a class.
+
+    They are its own dictionaries (`evalImgs`): `dtScores` (d,), `dtMatches` and `dtIgnore` (T, d) by IoU threshold,
+    `gtIgnore` (g,); None where an image has neither object nor detection of a class.  Rows and counts are as
+    `in_image_order` gives them.
+    """
+    evaluation = (_fast if evaluator == "fast" else _reference)(rows, counts, dataset)
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
+    evaluation.params.maxDets = [100]
+    with contextlib.redirect_stdout(io.StringIO()), _no_collection():
+        evaluation.evaluate()
+        return evaluation.evalImgs
+
+
 def evaluate_fast(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
     """hotcoco's twelve numbers (12,), and its precision (IoU, recall, class, size, detections), float64.
 
     `rows` (N, 6) float64 are the detections of all images in order, `counts` how many each image has.
     """
+    evaluation = _fast(rows, counts, dataset)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summary_lines()  # `summarize` without printing
+    return np.asarray(evaluation.stats), np.asarray(evaluation.eval["precision"])
+
+
+def _fast(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> Any:
+    """hotcoco's evaluation, before it is run."""
     from hotcoco import COCO, COCOeval
 
     with _no_collection():
@@ -60,21 +96,26 @@ def evaluate_fast(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> 
         rows[:, 4],
         _category_ids(rows, dataset),
     )
-    evaluation = COCOeval(truth, truth.load_res(np.column_stack(columns)), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summary_lines()  # `summarize` without printing
-    return np.asarray(evaluation.stats), np.asarray(evaluation.eval["precision"])
+    return COCOeval(truth, truth.load_res(np.column_stack(columns)), "bbox")
 
 
 def evaluate_by_reference(
     rows: np.ndarray, counts: list[int], dataset: CocoDataset
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `evaluate_fast`, by pycocotools."""
+    evaluation = _reference(rows, counts, dataset)
+    with contextlib.redirect_stdout(io.StringIO()), _no_collection():  # it prints tables of its own
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.asarray(evaluation.stats[:12]), np.asarray(evaluation.eval["precision"])
+
+
+def _reference(rows: np.ndarray, counts: list[int], dataset: CocoDataset) -> Any:
+    """pycocotools' evaluation, before it is run."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    # it prints tables of its own
     with contextlib.redirect_stdout(io.StringIO()), _no_collection():
         truth, results = COCO(), COCO()
         truth.dataset = dataset.to_coco()
@@ -85,11 +126,7 @@ def evaluate_by_reference(
         }
         truth.createIndex()
         results.createIndex()  # what loadRes does, without an unused polygon for each box
-        evaluation = COCOeval(truth, results, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return np.asarray(evaluation.stats[:12]), np.asarray(evaluation.eval["precision"])
+        return COCOeval(truth, results, "bbox")
 
 
 def _category_ids(rows: np.ndarray, dataset: CocoDataset) -> np.ndarray:

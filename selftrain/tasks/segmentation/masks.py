@@ -19,7 +19,7 @@ from selftrain.parts import Prediction
 from selftrain.tasks.base import Augmented, prepare, stack_images
 from selftrain.tasks.protocol import Batch, Loss, Metric
 from selftrain.tasks.segmentation import pseudo_masks
-from selftrain.tasks.segmentation.miou import confusion, scores
+from selftrain.tasks.segmentation.miou import confusion, resampled, scores
 from selftrain.tasks.segmentation.recipe import SegmentationRecipe
 
 HEAD = "segmentation"
@@ -137,3 +137,9 @@ class MaskScorer(MaskFinder):
         """
         assert len(found) == len(data), f"{len(found)} predictions for {len(data)} images"
         return scores(sum(prediction["confusion"] for prediction in found.values()), self.class_names)
+
+    def resample(
+        self, found: dict[int, Prediction], data: VocDataset, weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """mIoU and pixel accuracy in percent under each resample; see `miou.resampled`."""
+        return resampled(np.stack([found[i]["confusion"] for i in range(len(data))]), weights)

@@ -45,3 +45,21 @@ def scores(matrix: np.ndarray, class_names: tuple[str, ...]) -> dict:
             for name, value in zip(class_names, iou_of_class, strict=True)
         },
     }
+
+
+def resampled(matrices: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """mIoU and pixel accuracy in percent under each of B resamples, (B,) float64 each, as `scores` defines them.
+
+    `matrices` (n, K, K) are the photos' own confusion matrices, `weights` (B, n) says how often a resample holds
+    each photo.  A class that is neither in a resample's truth nor predicted there is left out of its mIoU.
+    """
+    parts = np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(1), matrices.sum(2)
+    # whole numbers of pixels, which floats hold exactly up to 2**53
+    drawn = weights.astype(np.float64)
+    right, predicted, true = (drawn @ part.astype(np.float64) for part in parts)  # B K
+    union, total = predicted + true - right, true.sum(1)
+    of_class = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
+    return {
+        "mIoU": 100 * of_class.sum(1) / np.maximum(1, (union > 0).sum(1)),
+        "pixel accuracy": 100 * right.sum(1) / np.maximum(1, total),
+    }

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from selftrain.tasks.classification.classes import accuracies
+from selftrain.tasks.classification.classes import accuracies, resampled
 from tests.tasks.classification.small import picture, task
 
 
@@ -86,6 +88,29 @@ def test_scores_of_few_classes_have_no_top_5_and_know_chance():
     assert [m.name for m in few.metrics] == ["top-1", "macro accuracy"] and few.metrics[0].chance == 25
     assert [m.name for m in many.metrics] == ["top-1", "top-5", "macro accuracy"]
     assert many.metrics[1].chance == 62.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([3, 7]))
+def test_weights_are_copies_of_pictures(seed, classes):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, 9)
+    best = rng.permuted(np.tile(np.arange(classes), (9, 1)), axis=1)[:, :5]
+    drawn = np.concatenate([np.ones((1, 9), int), rng.multinomial(9, [1 / 9] * 9, 6)])
+    found = resampled(best, truth, classes, drawn)
+    assert ("top-5" in found) == (classes == 7)
+    for b, times in enumerate(drawn):
+        wanted = accuracies(np.repeat(best, times, 0), np.repeat(truth, times), tuple("abcdefg"[:classes]))
+        for name, values in found.items():
+            assert values[b] == pytest.approx(wanted[name], abs=1e-9), name
+
+
+def test_a_class_that_was_not_drawn_is_left_out_of_the_mean():
+    best, truth = np.array([[0, 1], [0, 1]]), np.array([0, 1])
+    found = resampled(best, truth, 2, np.array([[1, 1], [2, 0], [0, 2]]))
+    assert found["macro accuracy"].tolist() == found["top-1"].tolist() == [50, 100, 0]
+    found = resampled(best[[0, 0, 1]], truth[[0, 0, 1]], 2, np.array([[1, 1, 1], [2, 1, 0]]))
+    assert found["macro accuracy"].tolist() == [50, 100] and found["top-1"][0] == pytest.approx(200 / 3)
 
 
 class Data:

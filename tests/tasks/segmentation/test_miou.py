@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from selftrain.tasks.segmentation.miou import confusion, iou, scores
+from selftrain.tasks.segmentation.miou import confusion, iou, resampled, scores
 from tests.tasks.segmentation.small import K
 
 
@@ -73,3 +73,25 @@ def test_a_class_neither_there_nor_found_has_no_iou():
 def test_255_classes_do_not_overflow_the_matrix():
     values = np.arange(255, dtype=np.uint8).reshape(15, 17)
     assert (confusion(values, values, 255) == np.eye(255)).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.1, 0.6, 1.0]))
+def test_weights_are_copies_of_photos(seed, void):
+    rng = np.random.default_rng(seed)
+    pairs = maps(seed, 5, void)
+    matrices = np.stack([confusion(found, truth, K) for found, truth in pairs])
+    drawn = np.concatenate([np.ones((1, 5), int), rng.multinomial(5, [0.2] * 5, 6)])
+    found = resampled(matrices, drawn)
+    for b, times in enumerate(drawn):
+        copies = np.repeat(np.arange(5), times)
+        wanted = scores(sum(confusion(*pairs[i], K) for i in copies), tuple("abcd"))
+        for name, values in found.items():
+            assert values[b] == pytest.approx(wanted[name], abs=1e-9), name
+    assert list(found) == ["mIoU", "pixel accuracy"]
+
+
+def test_a_class_that_was_not_drawn_is_left_out_of_the_mean():
+    photos = [np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8)]
+    matrices = np.stack([confusion(np.zeros_like(truth), truth, 2) for truth in photos])
+    assert resampled(matrices, np.array([[1, 1], [2, 0], [0, 2]]))["mIoU"].tolist() == [25, 100, 0]
