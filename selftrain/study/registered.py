@@ -11,7 +11,8 @@ from pathlib import Path
 
 from selftrain.recipe import digest
 from selftrain.record import Record
-from selftrain.report.contrasts import check_planned, default_contrasts, read_contrasts, to_toml
+from selftrain.report.contrasts import check_planned, read_contrasts, to_toml
+from selftrain.report.registered import default_contrasts
 from selftrain.study.graph import Graph, read_records
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
