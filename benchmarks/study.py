@@ -1,6 +1,9 @@
-"""The study: augmentation policies x label fractions x starting points x seeds, supervised and self-trained.
+"""The study: augmentation policies x label fractions x starting points x budgets x seeds, supervised and
+self-trained.
 
-    python benchmarks/study.py coco study                             the paper's matrix on generated data
+    python benchmarks/study.py coco study                             the paper's matrix on generated data, at
+                                                                      the recipe's steps and at three times
+    python benchmarks/study.py coco study --budgets 1                 the same at the recipe's steps alone
     python benchmarks/study.py coco mini --data DIR --unlabeled DIR   on your own data, with coco.py's options
     python benchmarks/study.py coco study --vary backbone=tf_efficientnet_lite0,tf_efficientnet_lite2
                                                                       the same cells with each of these values

@@ -52,9 +52,9 @@ def study() -> DetectionRecipe:
 
     The generated set is easier than the demo's, and the schedule longer.
 
-    command   python benchmarks/study.py coco study --threads 1, given twice, one for each core
+    command   python benchmarks/study.py coco study --budgets 1 --threads 1, given twice, one for each core
     hardware  two CPU cores, 4 GB
-    hours     3.5 for the 72 cells of the paper's matrix
+    hours     3.5 for the 72 cells of the paper's matrix; 7 with the 36 of --budgets 1 3
     expected  S1: random 60.4, imagenet 76.1, random + self-training 64.5, imagenet + self-training 77.8 AP
               on the test split (seeds 0, 1, 2); others in results/README.md
     """

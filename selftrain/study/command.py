@@ -1,6 +1,7 @@
 """The program of a study: reads what is asked for, settles what is stale, runs it, says what came of it."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from selftrain.program import Benchmark
 from selftrain.study.graph import Graph, build
 from selftrain.study.options import Study, commands, parse
 from selftrain.study.progress import Progress
+from selftrain.study.registered import contrasts_of
 from selftrain.study.runner import Runner
 from selftrain.study.slurm import look_at_jobs, submit
 from selftrain.study.stale import settle_stale, show_stale
@@ -34,22 +36,42 @@ def main(benchmarks: dict[str, Benchmark], args: list[str], about: str = "") -> 
     name = file_name(study.name or recipe.name)
     records = Path(study.records or f"{recipe.out}/records")
     graph = build(benchmark, study, asked, records / name, lambda text: say(f"note: {text}"))
-    progress = Progress(graph, Path(recipe.out) / "study" / name)
-    if study.on == "slurm":
-        look_at_jobs(progress)
+    if len(graph.ladder.budgets) > 1:
+        say(str(graph.ladder))
+    folder = Path(recipe.out) / "study" / name
     if study.dry_run:
-        show_stale(graph, recipe.stale, say)
-        progress.find_other_calls()
-        console.print(progress.listing())
-        say(progress.line())
+        _show(study, graph, folder, console)
         return 0
-    # two calls started at once: what one has moved away is not stale to the other
-    with Lock(progress.folder / "stale.lock").wait():
+    # two calls started at once: what one has moved away is not stale to the other, and both register the same
+    with Lock(folder / "stale.lock").wait():
         graph.read_committed()
         settle_stale(graph, recipe.stale, say)
+        contrasts = contrasts_of(graph, study.contrasts)
+        contrasts.write()
+    say(str(contrasts))
+    graph = replace(graph, contrasts=contrasts.path)
+    progress = Progress(graph, folder)
+    if study.on == "slurm":
+        look_at_jobs(progress)
     for node in graph.nodes:
         graph.publish(node)
     return _run(study, graph, progress, console)
+
+
+def _show(study: Study, graph: Graph, folder: Path, console: Console) -> None:
+    """The dry run: what is there, what would run, and what would be refused; it changes nothing."""
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    progress = Progress(graph, folder)
+    if study.on == "slurm":
+        look_at_jobs(progress)
+    show_stale(graph, graph.cells[0].recipe.stale, say)
+    try:
+        say(str(contrasts_of(graph, study.contrasts)))
+    except UserError as error:
+        say(str(error))
+    progress.find_other_calls()
+    console.print(progress.listing())
+    say(progress.line())
 
 
 def _run(study: Study, graph: Graph, progress: Progress, console: Console) -> int:

@@ -19,8 +19,9 @@ from selftrain.program import Benchmark
 from selftrain.recipe import Recipe, digest
 from selftrain.record import Record, Setting
 from selftrain.splits import Splits
+from selftrain.study.ladder import ONE_RUNG, Ladder
 from selftrain.study.options import Command, Study
-from selftrain.study.places import place, record_name, setting_title, shortest
+from selftrain.study.places import Place, place, record_name, setting_title, shortest
 from selftrain.study.plans import Planned, make_plans
 from selftrain.system.files import file_name
 
@@ -71,7 +72,7 @@ class Node:
 
     @property
     def _settings_of_its_cell(self) -> set[str]:
-        return {*self.cell.settings(), "labels"}
+        return {*self.cell.settings(), "labels", "budget"}
 
     @property
     def title(self) -> str:
@@ -95,7 +96,7 @@ class Node:
 # ---- from declarations to nodes -------------------------------------------------------------------------
 
 
-def make_nodes(plans: list[Planned], varied: tuple[str, ...] = ()) -> list[Node]:
+def make_nodes(plans: list[Planned], varied: tuple[str, ...] = (), ladder: Ladder = ONE_RUNG) -> list[Node]:
     """The nodes of these commands, each cell trained by one of them, each pool labelled once by each teacher
     in each way.
 
@@ -112,7 +113,7 @@ def make_nodes(plans: list[Planned], varied: tuple[str, ...] = ()) -> list[Node]
         new = tuple(cell for cell in cells if cell.key not in training)
         if new:
             needs = _needs(new, training, labelled)
-            setting = place(new[0], varied)[1]
+            setting = place(new[0], varied, ladder)[1]
             node = Node(kind, new, planned, (*planned.command.options, *more), needs, setting)
             training.update((cell.key, node) for cell in new)
 
@@ -123,19 +124,21 @@ def make_nodes(plans: list[Planned], varied: tuple[str, ...] = ()) -> list[Node]
         labelled = {}
         for teacher in (cell for cell in others if any(each.teacher.key == cell.key for each in students)):
             how = digest(planned.label_settings)
-            made = _labels_node(teacher, planned, training, varied)
+            made = _labels_node(teacher, planned, training, varied, ladder)
             labelled[teacher.key] = labelling.setdefault((teacher.key, planned.splits.pool.hash, how), made)
         _train("student", students, planned, labelled)
     return _in_order(training, labelling)
 
 
-def _labels_node(teacher: Cell, planned: Planned, training: dict[str, Node], varied: tuple[str, ...]) -> Node:
+def _labels_node(
+    teacher: Cell, planned: Planned, training: dict[str, Node], varied: tuple[str, ...], ladder: Ladder
+) -> Node:
     """The node that labels the pool; its setting is its teacher's, and how it labels where that is varied."""
     recipe = planned.command.recipe
     names = {*planned.label_settings, "protocol"} | teacher.settings().keys()  # protocol: which pool
     axes = {name: getattr(recipe, name) for name in varied if name in names}
     options = (*planned.command.options, "--until", "labels")
-    setting = Setting(place(teacher)[1], **axes)
+    setting = Setting(place(teacher, (), ladder)[1], **axes)
     return Node("labels", (teacher,), planned, options, (training[teacher.key],), setting)
 
 
@@ -186,8 +189,12 @@ class Graph:
     """name of the recipe"""
     launch: str = ""
     """options of `accelerate launch`"""
+    contrasts: Path | None = None
+    """file of the registered contrasts, which every command signs its records with"""
     varied: tuple[str, ...] = ()
     """fields of the recipe that the study varies besides policy and fraction"""
+    ladder: Ladder = ONE_RUNG
+    """the budgets that its arms are trained for"""
     modules: tuple[str, ...] = ()
     """of the code that its cells begin with; see `provenance`"""
     committed: dict[str, Record] = field(default_factory=dict)
@@ -211,6 +218,10 @@ class Graph:
         trained = (node for node in self.nodes if node.kind != "labels")
         return {cell.key: node.planned.splits for node in trained for cell in node.cells}
 
+    def place(self, of: Cell | Record) -> Place:
+        """Where a cell or a record stands in this study."""
+        return place(of, self.varied, self.ladder)
+
     def read_committed(self) -> None:
         """Read the committed records (again)."""
         self.committed.clear()
@@ -219,13 +230,17 @@ class Graph:
     def command(self, node: Node) -> list[str]:
         """What runs a node; the launcher leaves the last word in the log to the program."""
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *shlex.split(self.launch)]
-        return [*launcher, self.file, self.preset, *node.options]
+        return [*launcher, self.file, self.preset, *node.options, *self._signed]
 
     def printed(self, node: Node) -> str:
         """The same, as a person would type it: then a traceback below a message does no harm."""
         script = os.path.relpath(self.file)
         launcher = ["accelerate", "launch", *shlex.split(self.launch)]
-        return shlex.join([*launcher, script, self.preset, *node.options])
+        return shlex.join([*launcher, script, self.preset, *node.options, *self._signed])
+
+    @property
+    def _signed(self) -> list[str]:
+        return [] if self.contrasts is None else ["--contrasts", str(self.contrasts)]
 
     def finished(self, cell: Cell) -> Record | None:
         """A cell's record, its own or a committed one; None where there is none of today's test set."""
@@ -287,7 +302,7 @@ class Graph:
         for cell in node.cells if node.kind != "labels" else ():
             done = record.read(cell.folder / "record.json")
             if done is not None and self.committed.get(cell.key) != done and self.finished(cell) == done:
-                record.write(self.records / record_name(done, self.varied), done)
+                record.write(self.records / record_name(done, self.varied, self.ladder), done)
                 self.committed[cell.key] = done
 
 
@@ -308,7 +323,16 @@ def build(
     Raises UserError for data or weights that are not there.
     """
     plans = make_plans(benchmark, commands, warn)
-    nodes = make_nodes(plans, study.varied)
-    graph = Graph(nodes, records, benchmark.file, study.recipe, study.launch, study.varied, benchmark.modules)
+    ladder = study.ladder(benchmark.recipes[study.recipe]().steps)
+    graph = Graph(
+        make_nodes(plans, study.varied, ladder),
+        records,
+        benchmark.file,
+        study.recipe,
+        launch=study.launch,
+        varied=study.varied,
+        ladder=ladder,
+        modules=benchmark.modules,
+    )
     graph.read_committed()
     return graph

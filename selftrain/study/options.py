@@ -1,36 +1,24 @@
 """The options of a study, and the commands that they ask for: one for each recipe of one start."""
 
-import contextlib
-import difflib
-import io
 import itertools
+import math
 import os
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 import tyro
 from accelerate.commands.config.config_args import default_config_file, load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
 from selftrain.program import Benchmark
-from selftrain.recipe import Policy, Recipe, first_arms, identity, refuse
+from selftrain.recipe import Policy, Recipe, first_arms, refuse
 from selftrain.record import Setting
+from selftrain.study.ladder import Ladder
 from selftrain.study.places import shortest
+from selftrain.study.vary import OPTIONS_OF_A_STUDY, varied_values
 from selftrain.system.errors import UserError
-
-OPTIONS_OF_A_STUDY = {
-    "policy": "--policies",
-    "fraction": "--fractions",
-    "seed": "--seeds",
-    "starts": "--starts",
-    "freeze": "--freeze",
-    "until": None,
-    "image_ids": None,
-    "no_self_training": "--supervised-only",
-}
-"""Fields of a recipe that a study sets itself, and the option of the study that says how."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class Slurm:
     hours: float = 24.0
     """of one job; a cell that needs more is queued again and goes on"""
     requeues: int = 10
-    """how often a cell may run out of its hours"""
+    """how often a cell of the base budget may run out of its hours; one of 3T may three times as often"""
     nodes: int = 1
     """hosts of a cell; more than one are joined by accelerate's own launcher: give --launch the processes of
     all of them together"""
@@ -89,7 +77,19 @@ class Study:
     supervised_only: bool = False
     """without students"""
     steps: tuple[str, ...] = ()
-    """a budget for all cells (2000) or one a policy (S1=1000 S4=3000); default: the recipe's"""
+    """the base budget T of all cells (2000) or one a policy (S1=1000 S4=3000); default: the recipe's steps"""
+    budgets: tuple[float, ...] = (1.0, 3.0)
+    """multiples of T: every supervised arm is trained for each, by a schedule of its own.  The gain from T to
+    3T says whether T was enough, and the run of 3T is the rival of a student at equal cost (its teacher sees
+    the images of T, the student twice as many).  Supervised cells cost four times what they do with
+    --budgets 1"""
+    student_budgets: tuple[float, ...] = ()
+    """those of --budgets that students are trained for too, each by its teacher of the same budget; default:
+    the smallest alone"""
+    contrasts: str | None = None
+    """a file of the few comparisons that the study is made for (TOML), or `none`; they are written beside its
+    records before the first cell, and are tested together.  Default: those that stand there, else the usual
+    ones of its arms"""
     name: str | None = None
     """of the study: its records stand in RECORDS/NAME; default: the recipe's name"""
     records: str | None = None
@@ -107,25 +107,42 @@ class Study:
 
     def check(self) -> "Study":
         """Refuse contradictions; the message names the options."""
-        for option in ("policies", "fractions", "seeds", "starts", "freeze"):
-            values = getattr(self, option)
-            refuse(not values and option not in ("starts", "freeze"), f"--{option} names nothing")
-            refuse(
-                len(set(values)) < len(values), f"--{option} names one twice: {' '.join(map(str, values))}"
-            )
+        may_be_empty = ("starts", "freeze", "student_budgets")
+        for name in ("policies", "fractions", "seeds", "budgets", *may_be_empty):
+            values, option = getattr(self, name), f"--{name.replace('_', '-')}"
+            refuse(not values and name not in may_be_empty, f"{option} names nothing")
+            refuse(len(set(values)) < len(values), f"{option} names one twice: {' '.join(map(str, values))}")
         for fraction in self.fractions:
             refuse(not 0 < fraction <= 1, f"--fractions {fraction} is not in (0, 1]; 10 % is 0.1")
+        self._check_budgets()
         try:
             shlex.split(self.launch)
         except ValueError as error:
             raise UserError(f"--launch {self.launch}: {error}") from error
         for policy in self.policies:
-            self.budget(policy)
+            self.base_steps(policy)
         names = [name for name, _ in self.axes()]
         refuse(len(set(names)) < len(names), f"--vary names one field twice: {' '.join(self.vary)}")
         refuse("freeze" in names and bool(self.freeze), "--freeze is varied by --vary; give one of the two")
-        refuse("steps" in names and bool(self.steps), "--steps is varied by --vary; give one of the two")
         return self
+
+    def _check_budgets(self) -> None:
+        for budget in self.budgets:
+            refuse(
+                not (budget > 0 and math.isfinite(budget)),
+                f"--budgets {budget:g} is no multiple of --steps; give numbers above 0, such as 1 3",
+            )
+        others = [f"{budget:g}" for budget in self.student_budgets if budget not in self.budgets]
+        refuse(
+            bool(others),
+            f"--student-budgets {' '.join(others)}: a student needs a teacher of the same budget; name it in "
+            "--budgets too",
+        )
+        refuse(
+            bool(self.student_budgets) and self.supervised_only,
+            "--student-budgets says how long students are trained, but --supervised-only trains none; drop "
+            "one of the two",
+        )
 
     def axes(self) -> list[tuple[str, list[str]]]:
         """(field of the recipe, its values as they were typed) of each --vary.
@@ -164,8 +181,26 @@ class Study:
             if self.matrix == "full" or fraction == fractions[0] or policy == policies[-1]
         ]
 
-    def budget(self, policy: Policy) -> str | None:
-        """Steps of a policy's cells.
+    def ladder(self, steps: int) -> Ladder:
+        """The rungs that are asked for; `steps`: of the recipe, where --steps names no others.
+
+        Raises UserError where two of --budgets are the same number of steps, or one is none.
+        """
+        base = {policy: int(self.base_steps(policy) or steps) for policy in self.policies}
+        budgets = tuple(sorted(self.budgets))
+        students = tuple(sorted(self.student_budgets)) or budgets[:1]
+        ladder = Ladder(base, budgets, () if self.supervised_only else students)
+        for policy in self.policies:
+            found = [ladder.steps(policy, budget) for budget in budgets]
+            refuse(
+                len(set(found)) < len(found) or found[0] < 1,
+                f"--budgets {' '.join(f'{each:g}' for each in budgets)} are {' '.join(map(str, found))} "
+                f"steps of {policy}: each must be another number of steps, and at least 1",
+            )
+        return ladder
+
+    def base_steps(self, policy: Policy) -> str | None:
+        """T, the steps of a policy's cells at budget 1; None where they are the recipe's.
 
         Raises UserError for anything but a number, or POLICY=NUMBER for each policy.
         """
@@ -206,88 +241,6 @@ def parse(args: list[str], about: str = "") -> tuple[Study, list[str]]:
     return study, rest
 
 
-# ---- values of the fields that are varied ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Value:
-    """One value of a field that is varied."""
-
-    name: str
-    """of the field"""
-    value: Any
-    """as the recipe has it"""
-    words: tuple[str, ...]
-    """the option that sets it"""
-
-
-def variable_fields(recipe: Recipe) -> list[str]:
-    """The fields of a recipe that --vary may name: those that decide a result and have no option in a study.
-
-    `protocol` is one of them although it stands in no cell's settings: the labels themselves do, by their
-    hash.
-    """
-    deciding = identity(recipe, student=True).keys() | recipe.unused() | {"protocol"}
-    names = [each.name for each in fields(recipe) if each.name in deciding]
-    return [name for name in names if name not in OPTIONS_OF_A_STUDY]
-
-
-def varied_values(
-    benchmark: Benchmark, study: Study, rest: list[str], base: Recipe
-) -> list[tuple[Value, ...]]:
-    """All combinations of the values that --vary names; a single empty one without --vary.
-
-    Raises UserError for a field or a value that the recipe does not have.
-    """
-    return list(
-        itertools.product(
-            *(
-                [_value(benchmark, [study.recipe, *rest], base, name, text) for text in texts]
-                for name, texts in study.axes()
-            )
-        )
-    )
-
-
-def _value(benchmark: Benchmark, arguments: list[str], base: Recipe, name: str, text: str) -> Value:
-    """A value as the option itself would be read."""
-    if instead := OPTIONS_OF_A_STUDY.get(name):
-        raise UserError(f"--vary {name}: a study has an option of its own for that; give {instead}")
-    possible = variable_fields(base)
-    if name not in possible:
-        near = difflib.get_close_matches(name, possible, n=1, cutoff=0)
-        known = name in {each.name for each in fields(base)}
-        raise UserError(
-            f"--vary {name}: {'a study does not vary it' if known else 'the recipe has no such field'}; "
-            f"nearest: {near[0]} (there are {', '.join(possible)})"
-        )
-    option = name.replace("_", "-")
-    kind = get_type_hints(type(base))[name]
-    if kind is bool and text in ("True", "False"):
-        words = [f"--{option}" if text == "True" else f"--no-{option}"]
-    else:
-        words = [f"--{option}", *text.split()]
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            value = getattr(benchmark.read([*arguments, *words]), name)
-    except SystemExit:
-        raise UserError(f"--vary {name}={text}: give {_possible_values(kind, text)}") from None
-    return Value(name, value, tuple(words))
-
-
-def _possible_values(kind: Any, text: str) -> str:
-    """What a field of this type may be set to, for a person."""
-    if kind is bool:
-        return "True or False"
-    each = [kind, *get_args(kind)]
-    choices = [str(value) for one in each if get_origin(one) is Literal for value in get_args(one)]
-    types = [one.__name__ for one in each if isinstance(one, type) and one is not type(None)]
-    if choices and not types:
-        near = difflib.get_close_matches(text, choices, n=1, cutoff=0)[0]
-        return f"one of {', '.join(choices)}; nearest: {near}"
-    return " or ".join([*(f"a value of type {name}" for name in types), *choices])
-
-
 # ---- commands -------------------------------------------------------------------------------------------
 
 
@@ -304,25 +257,29 @@ class Command:
 
 
 def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Command]:
-    """The commands of a study, every start at every place: a whole matrix a seed, so that an early end leaves
-    whole tables of fewer seeds.
+    """The commands of a study, every start at every place: a whole matrix a seed, and of each seed the
+    smallest budget first, so that an early end leaves whole tables of fewer seeds.
 
     Raises UserError for whatever the recipe refuses.
     """
     base = benchmark.read([study.recipe, *rest])
     base = replace(base, starts=study.starts or base.starts, freeze=study.freeze or base.freeze)
     default_freeze = " ".join(benchmark.read([study.recipe]).freeze)
-    combinations = varied_values(benchmark, study, rest, base)
+    combinations = varied_values(benchmark, [study.recipe, *rest], study.axes(), base)
     # this process settles what is stale; a cell refuses code that changed while the study ran
     rest = _without(rest, "--stale") + (["--stale", "keep"] if base.stale == "keep" else [])
     default_precision = launch_precision(study.launch)
+    ladder = study.ladder(base.steps)
     found = []
-    for seed, values, setting in itertools.product(study.seeds, combinations, study.matrix_settings()):
-        budget = study.budget(setting["policy"])
-        recipe = replace(base, **setting, seed=seed, steps=int(budget or base.steps))
+    for seed, budget, values, setting in itertools.product(
+        study.seeds, ladder.budgets, combinations, study.matrix_settings()
+    ):
+        policy = setting["policy"]
+        steps = ladder.steps(policy, budget)
+        recipe = replace(base, **setting, seed=seed, steps=steps)
         recipe = replace(recipe, **{each.name: each.value for each in values})
         poolless = recipe.fraction == 1 and recipe.unlabeled == ("rest",)  # nothing is left to label
-        alone = study.supervised_only or poolless or not recipe.self_training
+        alone = budget not in ladder.students or poolless or not recipe.self_training
         recipe = replace(
             recipe,
             precision=recipe.precision or default_precision,
@@ -330,9 +287,9 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
             rounds=1 if alone else recipe.rounds,
         )
         options = [
-            *("--policy", setting["policy"], "--fraction", shortest(setting["fraction"])),
+            *("--policy", policy, "--fraction", shortest(setting["fraction"])),
             *("--seed", str(seed)),
-            *(["--steps", budget] if budget else []),
+            *(["--steps", str(steps)] if study.steps or budget != 1 else []),
             *rest,
             *(word for each in values for word in each.words),
             *(["--no-self-training", "--rounds", "1"] if alone else []),

@@ -1,5 +1,6 @@
 """How far a study is: the state of each node, what is left, how long that takes."""
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,7 @@ class Progress:
         return {
             "cell": node.title,
             "kind": node.kind,
+            "budget": node.setting["budget"],
             "state": state,
             "waits_for": "; ".join(waits_for) if state == "waiting" else None,
             "expected_seconds": self.expected(node),
@@ -186,16 +188,23 @@ class Progress:
         return table
 
     def listing(self) -> Table:
-        """The dry run: every node, its state, whom it waits for, how long it is expected to take."""
+        """The dry run: every node, its state, whom it waits for, how long it is expected to take.
+
+        Where the study has several budgets, the nodes stand rung by rung.
+        """
         table = Table("cell", "state", "waits for", "expected", box=None, pad_edge=False)
-        for row in self.summary()["nodes"]:
-            seconds = row["expected_seconds"]
-            expected = "unknown" if seconds is None else duration(seconds)
-            note = ", failed before" if row["failed_before"] else ", stale" if row["stale"] else ""
-            table.add_row(
-                escape(row["cell"]),
-                f"{row['state']}{note}",
-                escape(row["waits_for"] or ""),
-                "" if row["state"] == "done" else expected,
-            )
+        rows = sorted(self.summary()["nodes"], key=lambda row: row["budget"])
+        for budget, rung in itertools.groupby(rows, key=lambda row: row["budget"]):
+            if len(self.graph.ladder.budgets) > 1:
+                table.add_row(self.graph.ladder.title(budget))
+            for row in rung:
+                seconds = row["expected_seconds"]
+                expected = "unknown" if seconds is None else duration(seconds)
+                note = ", failed before" if row["failed_before"] else ", stale" if row["stale"] else ""
+                table.add_row(
+                    escape(row["cell"]),
+                    f"{row['state']}{note}",
+                    escape(row["waits_for"] or ""),
+                    "" if row["state"] == "done" else expected,
+                )
         return table

@@ -5,6 +5,7 @@ A preempted or timed-out job tells its training to save, is queued again, and go
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -148,6 +149,11 @@ class Array:
     after_jobs: tuple[str, ...]
     """jobs of earlier calls that all of its tasks wait for"""
 
+    @property
+    def budget(self) -> float:
+        """The rung of all of its nodes."""
+        return self.nodes[0].setting["budget"]
+
     def dependency(self, jobs: list[list[str]]) -> str | None:
         """What sbatch is told, `jobs` being the ids of the arrays before, task by task: only what succeeded
         lets others begin.
@@ -165,8 +171,9 @@ def arrays_of(graph: Graph, todo: list[Node], known: dict[str, str]) -> list[Arr
     """Arrays in the order they are submitted.
 
     Nodes that hang together make a group; groups of one shape make one array of their first nodes, one of
-    their second ones, and so on, so that task i of each waits for task i of those before.  `known`: jobs that
-    earlier calls submitted, by node.
+    their second ones, and so on, so that task i of each waits for task i of those before.  Groups of
+    different budgets have different shapes: the tasks of an array take about the same time.  `known`: jobs
+    that earlier calls submitted, by node.
     """
     alike: dict[tuple, list[list[Node]]] = {}
     for group in _connected(todo):
@@ -174,6 +181,7 @@ def arrays_of(graph: Graph, todo: list[Node], known: dict[str, str]) -> list[Arr
         shape = tuple(
             (
                 node.kind,
+                node.setting["budget"],
                 tuple(position[needed.id] for needed in node.needs if needed.id in position),
                 tuple(
                     known[needed.id] for needed in node.needs if needed.id in known and not graph.done(needed)
@@ -185,7 +193,7 @@ def arrays_of(graph: Graph, todo: list[Node], known: dict[str, str]) -> list[Arr
     found: list[Array] = []
     for shape, groups in alike.items():
         first = len(found)
-        for (_, after, jobs), nodes in zip(shape, zip(*groups, strict=True), strict=True):
+        for (*_, after, jobs), nodes in zip(shape, zip(*groups, strict=True), strict=True):
             found.append(Array(list(nodes), tuple(first + place for place in after), jobs))
     return found
 
@@ -238,6 +246,8 @@ def _submit_all(
             say("\n".join([ended, *(f"  | {line}" for line in end)]))
     jobs: list[list[str]] = []
     for array in arrays_of(graph, todo, known):
+        # a run of three times the steps may run out of its hours three times as often
+        executor.max_num_timeout = math.ceil(slurm.requeues * max(1.0, array.budget))
         executor.update_parameters(**_parameters(graph, array, slurm, array.dependency(jobs)))
         jobs.append(_submit_array(graph, progress, slurm, array, executor))
         for node, job in zip(array.nodes, jobs[-1], strict=True):
@@ -279,8 +289,9 @@ def _parameters(graph: Graph, array: Array, slurm: Slurm, dependency: str | None
     additional |= dict(word.split("=", 1) if "=" in word else (word, True) for word in slurm.extra)
     if dependency is not None:
         additional["dependency"] = dependency
+    rung = "" if array.budget == 1 else f"-{array.budget:g}x"
     parameters = dict(
-        job_name=f"{graph.program}-{array.nodes[0].kind}",
+        job_name=f"{graph.program}-{array.nodes[0].kind}{rung}",
         partition=slurm.partition,
         time=round(slurm.hours * 60),
         nodes=slurm.nodes,

@@ -8,7 +8,7 @@ setting and seed are the same.
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from selftrain.record import Record
 from selftrain.splits import Splits
 from selftrain.stale import move_away, stale_reasons, with_followers
 from selftrain.study.graph import Graph, read_records
-from selftrain.study.places import place
+from selftrain.study.places import Place
 from selftrain.system.errors import UserError
 from selftrain.workplace import work_lock
 
@@ -75,8 +75,12 @@ def differences(
 
 
 def unexpected_differences(done: Record, cell: Cell, varied: Iterable[str]) -> list[str]:
-    """The settings in which a record differs from this study's cells, outside of what the study varies."""
-    now = identity(cell.recipe, student=done.arm.rounds > 0) | {"recipe": cell.recipe.name}
+    """The settings in which a record differs from this study's cells, outside of what the study varies.
+
+    Its warm-up is compared with that of as many steps: another policy or rung has another one.
+    """
+    recipe = replace(cell.recipe, steps=done.settings["steps"])
+    now = identity(recipe, student=done.arm.rounds > 0) | {"recipe": recipe.name}
     then = done.settings | {"recipe": done.recipe}
     return changed_settings(then, now, now.keys() & then.keys() - SET_BY_EVERY_STUDY - set(varied))
 
@@ -126,7 +130,7 @@ def find_stale(graph: Graph) -> Stale:
     now.
     """
     cells = graph.cells
-    by_place = {place(cell, graph.varied): cell for cell in cells}
+    places = _Places(graph)
     in_folders = {cell.key: reasons for cell in cells if (reasons := stale_reasons(cell, graph.modules))}
     lines = [f"{cell.folder}: {'; '.join(in_folders[cell.key])}" for cell in cells if cell.key in in_folders]
     retrained = set(in_folders)
@@ -136,7 +140,7 @@ def find_stale(graph: Graph) -> Stale:
     standing: list[tuple[Path, Cell]] = []
     """committed records and the cells that stand in their places now"""
     for file, done in read_records(graph.records):
-        cell = by_place.get(place(done, graph.varied))
+        cell = places.cell(done)
         if cell is None:  # of another part of the matrix
             reasons = unexpected_differences(done, cells[0], graph.varied)
         else:
@@ -158,6 +162,41 @@ def find_stale(graph: Graph) -> Stale:
     retrained = with_followers(cells, retrained)
     moved = [file for file, cell in standing if file in stale_files or cell.key in retrained]
     return Stale(lines, retrained, moved, not_kept, foreign)
+
+
+class _Places:
+    """The cells of a study by their places, and which of them a record is compared with."""
+
+    def __init__(self, graph: Graph):
+        self._graph = graph
+        self._by_place = {graph.place(cell): cell for cell in graph.cells}
+        self._first_rungs: dict[Place, Cell] = {}
+        for cell in sorted(graph.cells, key=lambda cell: cell.recipe.steps):
+            self._first_rungs.setdefault(_without_budget(graph.place(cell)), cell)
+        policies = (
+            done.settings["policy"] for _, done in read_records(graph.records) if self._on_a_rung(done)
+        )
+        self._with_this_base = set(policies)
+
+    def cell(self, done: Record) -> Cell | None:
+        """The cell in whose place a record stands; None for one of another part of the matrix.
+
+        A rung that is not asked for is another part too, if other records of its policy stand on rungs of the
+        ladder.  If none does, the study's steps have changed, and its cell is that of the smallest budget.
+        """
+        there = self._graph.place(done)
+        found = self._by_place.get(there)
+        if found is None and done.settings["policy"] not in self._with_this_base:
+            return self._first_rungs.get(_without_budget(there))
+        return found
+
+    def _on_a_rung(self, done: Record) -> bool:
+        return self._graph.place(done)[1]["budget"] in (1, *self._graph.ladder.budgets)
+
+
+def _without_budget(there: Place) -> Place:
+    arm, setting, seed = there
+    return arm, setting.without("budget"), seed
 
 
 def show_stale(graph: Graph, choice: str, say: Callable[[str], None]) -> None:

@@ -9,12 +9,13 @@ from selftrain.study import options
 from selftrain.system.errors import UserError
 from tests.study.tiny import BENCHMARKS, commands_of, main
 
-ONE = ["coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0"]
-PASCAL = ["pascal", "mini", "--data", "d", "--unlabeled", "rest", "--policies", "S1"]
+ONE = ["coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--budgets", "1"]
+PASCAL = ["pascal", "mini", "--data", "d", "--unlabeled", "rest", "--budgets", "1", "--policies", "S1"]
 
 
 def test_the_papers_matrix_is_72_cells_and_the_product_more():
-    paper, full = commands_of(["coco", "study"]), commands_of(["coco", "study", "--matrix", "full"])
+    one_budget = ["coco", "study", "--budgets", "1"]
+    paper, full = commands_of(one_budget), commands_of([*one_budget, "--matrix", "full"])
     assert len(paper) * 2 == 72 and len(full) * 2 == 4 * 3 * 2 * 3 * 2
     assert len({command.options for command in paper}) == len(paper)
     seeds = [command.recipe.seed for command in paper]
@@ -66,6 +67,14 @@ def test_all_labels_leave_no_rest_to_label():
         (["--seeds", "1", "1"], "names one twice"),
         (["--starts", "random", "random"], "names one twice"),
         (["--steps", "S1=5"], "for each of"),
+        (["--budgets", "0", "1"], "--budgets 0 is no multiple of --steps"),
+        (["--budgets", "1", "inf"], "--budgets inf is no multiple of --steps"),
+        (["--budgets", "1", "1.0001"], "--budgets 1 1.0001 are 2000 2000 steps of S1: each must be another"),
+        (["--budgets", "0.0001"], "are 0 steps of S1"),
+        (["--budgets", "3", "3"], "--budgets names one twice"),
+        (["--student-budgets", "2"], "--student-budgets 2: a student needs a teacher of the same budget"),
+        (["--student-budgets", "3", "--supervised-only"], "drop one of the two"),
+        (["--warmup-steps", "2000"], "is not in 0 to 1999"),
         (["--batch-size", "0"], "--batch-size 0: at least 1"),
         (["--weights", "w.pth", "--starts", "imagenet", "imagenet++"], "the two arms would be one"),
         (["--launch=--cpu 'x"], "--launch --cpu 'x: No closing quotation"),
@@ -80,9 +89,9 @@ def test_contradictions_are_refused_with_the_cure(arguments, words):
 
 
 def test_a_varied_field_is_crossed_with_every_place():
-    places = {(c.recipe.policy, c.recipe.fraction) for c in commands_of(["coco", "study"])}
-    channels = ["--vary", "channels=32,64"]
-    found = commands_of(["coco", "study", *channels, "--vary", "neck-separable=True,False"])
+    study = ["coco", "study", "--budgets", "1"]
+    places = {(c.recipe.policy, c.recipe.fraction) for c in commands_of(study)}
+    found = commands_of([*study, "--vary", "channels=32,64", "--vary", "neck-separable=True,False"])
     assert len(found) == 4 * 36
     seen = {(c.recipe.policy, c.recipe.fraction, c.recipe.channels, c.recipe.neck_separable) for c in found}
     assert seen == {(*place, width, deep) for place in places for width in (32, 64) for deep in (True, False)}
@@ -135,7 +144,7 @@ def test_freezing_is_an_axis_of_pretrained_starts_alone():
         (["neck_separable=2"], "--vary neck_separable=2: give True or False"),
         (["channels=32,64", "--channels", "32"], "--channels is varied by --vary; give one of the two"),
         (["neck-separable=True", "--no-neck-separable"], "--no-neck-separable is varied by --vary"),
-        (["steps=9,18", "--steps", "9"], "--steps is varied by --vary; give one of the two"),
+        (["steps=9,18"], "--vary steps: a study has an option of its own for that; give --budgets, mult"),
         (["channels=0"], "--channels 0: at least 1"),
     ],
 )
@@ -146,9 +155,9 @@ def test_what_cannot_be_varied_is_refused_with_the_cure(arguments, words):
 
 @pytest.mark.parametrize("program", BENCHMARKS)
 def test_a_study_of_every_program_is_planned(program, tmp_path, monkeypatch, capsys):
-    """A listing of its cells, before any has run."""
+    """A listing of its cells at both budgets, before any has run."""
     monkeypatch.chdir(tmp_path)
     few = [f"--shapes.{part}=2" for part in ("train", "val", "test", "unlabeled")]
     one = ["--policies", "S1", "--fractions", "1", "--seeds", "0", "--starts", "random", "--dry-run"]
     assert main([program, "demo", *one, *few, "--batch-size", "2"]) == 0
-    assert "2 cells, 3 commands: 1 to do, 2 waiting" in capsys.readouterr().out
+    assert "3 cells, 4 commands: 2 to do, 2 waiting" in capsys.readouterr().out

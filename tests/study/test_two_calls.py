@@ -21,3 +21,6 @@ def test_two_calls_at_once_run_no_cell_twice(tmp_path: Path):
         assert ("were the study's own" in out) == ("accelerate launch" in out)
     records = [json.loads(file.read_text()) for file in (tmp_path / "records" / "study").glob("*.json")]
     assert len(records) == 2 and progress_file(tmp_path)["done"] == 3
+    # the second call found what the first had registered
+    assert len({each["contrasts"] for each in records}) == 1 and records[0]["contrasts"]
+    assert all("registered in records/study/contrasts.toml" in out for out in outs)

@@ -14,7 +14,8 @@ def test_one_teacher_and_its_labels_serve_all_values(tmp_path: Path):
     values = ("--vary", "alpha=0.5,1")
     code, out = call(tmp_path, *values)
     assert code == 0 and out.count("accelerate launch") == 4 and "3 cells, 4 commands: 4 done" in out, out
-    files = {file.name: json.loads(file.read_text()) for file in (tmp_path / "records" / "study").iterdir()}
+    folder = tmp_path / "records" / "study"
+    files = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
     students = [f"random-self-training-S1-f1-alpha-{alpha}-s0.json" for alpha in ("0.5", "1")]
     assert sorted(files) == ["random-S1-f1-s0.json", *students]
     teacher = files["random-S1-f1-s0.json"]

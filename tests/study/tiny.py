@@ -20,7 +20,7 @@ RECIPE = [
 ]
 TINY = [
     *("coco", "study", "--policies", "S1", "--fractions", "1", "--seeds", "0", "--starts", "random"),
-    *("--steps", "6", *RECIPE, "--records", "records"),
+    *("--steps", "6", "--budgets", "1", *RECIPE, "--records", "records"),
 ]
 RECORDS = Path("records", "study")
 
