@@ -52,7 +52,7 @@ def test_one_run_is_a_table_with_every_score(tmp_path):
 
 def test_figures_and_the_gallery_with_captions(tmp_path):
     matrix = Matrix("classify", records())
-    assert figure_names(matrix) == ["policies", "curves", "cost", "quality", "gallery"]
+    assert figure_names(matrix) == ["frontier", "policies", "curves", "quality", "gallery"]
     figure = FIGURES["gallery"](matrix)
     captions = [axes.get_xlabel() for axes in figure.axes]
     assert captions[:6] == [f"rings 0.{n}" for n in range(1, 7)]
