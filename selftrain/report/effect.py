@@ -1,0 +1,228 @@
+"""An effect: the mean over seeds of a difference, how sure it is, and in which sense it is sure.
+
+Two things would be different if a study were done again: its seeds and its test images.  A seed decides the
+labelled subset, the first weights, the order and the augmentation all at once, so that the spread over seeds
+holds all of these (Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks, MLSys).
+What the test images add is read from the scores under bootstrap resamples of them, the same for all arms and
+seeds, so that differences are paired by resample.
+
+Where all seeds share the test images, the levels are crossed, and a variance of the mean over S seeds is
+
+    V = s^2 / S + sigma_b^2
+
+s^2 is the variance over seeds, which already holds each seed's own reading of the images; sigma_b^2 is what
+all seeds share.  A bootstrap of the images alone counts both: with c the shared part and e each seed's own,
+the mean over seeds varies over resamples by v_mean = c + e / S, each seed by v_each = c + e.  So e =
+(v_each - v_mean) S / (S - 1) and sigma_b^2 = v_mean - e / S, each at least 0.  That a resampling of crossed
+factors counts their interaction more than once, and must be corrected for it, is shown in Owen 2007, The
+pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411.  Where each seed has test images of its own,
+the levels are nested, and s^2 / S holds everything."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from selftrain.report.levels import Level, degrees_of_freedom, quantile, upper_tail
+from selftrain.report.statistics import rounded
+
+_NOTHING = 1e-9  # a standard deviation below this is rounding
+
+BOTH = "other seeds and other test images"
+SEEDS = "other seeds, on these test images"
+IMAGES = "other test images, with this seed"
+NEITHER = "this seed on these test images alone"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean over seeds of a difference, or of any contrast, with its interval."""
+
+    mean: float
+    """in the unit of the metric"""
+    low: float
+    """lower end of the interval; nan without one"""
+    high: float
+    """upper end of the interval; nan without one"""
+    n: int
+    """how many seeds"""
+    df: float
+    """degrees of freedom of the t distribution with the same quantile (`levels.py`); nan without an
+    interval"""
+    p: float
+    """two-sided against zero; nan without an interval, and where there is no spread to test"""
+    seed_variance: float
+    """of the mean, by the spread over seeds: s^2 / S; 0 of one seed"""
+    image_variance: float
+    """of the mean, by the test images that all seeds share; 0 where that is not known, and where each seed
+    has its own"""
+    own_image_variance: float
+    """of one seed's number, by its own reading of the test images: a part of s^2 that more test images make
+    smaller; 0 where that is not known"""
+    images: int
+    """how many test images a seed is scored on; 0 where that is not known"""
+    covers: str
+    """what the interval covers, in words"""
+    level: float = 0.95
+    """of the interval"""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The variances of the mean above 0, each with its degrees of freedom."""
+        return _levels((self.seed_variance, self.n - 1), (self.image_variance, self.images - 1))
+
+    @property
+    def spread(self) -> bool:
+        """Whether the number differs between seeds or between resamples of the test images."""
+        return bool(self.levels)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
+
+    def word(self, margin: float) -> str:
+        """What is said of the effect: helps, hurts, equivalent or open.
+
+        It `helps` or `hurts` where the interval leaves zero out, and is `equivalent` where the interval
+        lies inside plus and minus `margin`, in the unit of the metric.  An effect can be both: there is
+        one, and it is too small to matter.  Then both are said, since each answers a question of its own.
+         By an interval of 95 % the second is a test of equivalence at 2.5 % a side (Schuirmann 1987, J.
+        Pharmacokinetics and Biopharmaceutics 15, 657-680), more careful than the usual 5 %.  All else is
+        `open`.
+        """
+        inside = -margin < self.low and self.high < margin
+        if self.clear:
+            return ("helps" if self.mean > 0 else "hurts") + (
+                ", equivalent within the margin" if inside else ""
+            )
+        return "equivalent" if inside else "open"
+
+    def numbers(self, metric: str, digits: int) -> str:
+        """Mean, interval, what it covers, n and p, as a part of a sentence."""
+        effect = f"{rounded(self.mean, digits, '+')} {metric}"
+        seeds = "one seed" if self.n == 1 else f"n = {self.n} seeds"
+        if math.isnan(self.low):
+            return f"{effect}, {seeds}: no interval"
+        if not self.spread:
+            where = "under every resample of the test images" if self.n == 1 else f"with every one of {seeds}"
+            return f"{effect} {where}: no spread to test"
+        low, high = (rounded(end, digits, "+") for end in (self.low, self.high))
+        interval = f"{100 * self.level:g} % interval {low} to {high} ({self.covers})"
+        return f"{effect}, {interval}, {seeds}, {p_text(self.p)}"
+
+
+def p_text(p: float, name: str = "p") -> str:
+    """`p = 0.013`, `p < 0.001`."""
+    return f"{name} < 0.001" if p < 0.001 else f"{name} = {p:.3f}"
+
+
+def effect_of(
+    values: list[float],
+    replicates: np.ndarray | None = None,
+    images: int = 0,
+    nested: bool = False,
+    level: float = 0.95,
+) -> Effect:
+    """The effect from one number a seed.
+
+    replicates: (S, B), the same numbers under each of B resamples of the test images; images: how many test
+    images; nested: whether each seed has test images of its own.  Without replicates, seeds that share the
+    test images tell of other seeds alone; one seed with replicates tells of other test images alone.
+
+    Raises ValueError where there is no value, and where replicates have another number of seeds, fewer than
+    two columns, or come without the number of images.
+    """
+    n = len(values)
+    _check(n, replicates, images)
+    seed_variance = _variance(values) / n if n > 1 else 0.0
+    image_variance, own = (0.0, 0.0) if replicates is None else _of_images(replicates, nested and n > 1)
+    if n > 1:
+        covers = BOTH if nested or replicates is not None else SEEDS
+    else:
+        covers = NEITHER if replicates is None else IMAGES
+    mean = float(np.mean(values))
+    df = p = half_width = math.nan
+    if levels := _levels((seed_variance, n - 1), (image_variance, images - 1)):
+        error = _root_of_sum(levels)
+        half_width = quantile((1 + level) / 2, levels) * error
+        df = float(degrees_of_freedom((1 + level) / 2, levels))
+        p = 2 * upper_tail(abs(mean) / error, levels)
+    elif covers != NEITHER:
+        half_width = 0.0
+    return Effect(
+        mean=mean,
+        low=mean - half_width,
+        high=mean + half_width,
+        n=n,
+        df=df,
+        p=p,
+        seed_variance=seed_variance,
+        image_variance=image_variance,
+        own_image_variance=own,
+        images=images,
+        covers=covers,
+        level=level,
+    )
+
+
+def _levels(*both: Level) -> tuple[Level, ...]:
+    """Those that vary."""
+    return tuple((variance, df) for variance, df in both if variance > 0)
+
+
+def _root_of_sum(levels: tuple[Level, ...]) -> float:
+    return math.sqrt(sum(variance for variance, _ in levels))
+
+
+def _check(n: int, replicates: np.ndarray | None, images: int) -> None:
+    if n == 0:
+        raise ValueError("an effect needs at least one value")
+    if replicates is None:
+        return
+    if replicates.ndim != 2 or replicates.shape[0] != n or replicates.shape[1] < 2:
+        raise ValueError(f"replicates have shape {replicates.shape}; wanted ({n}, at least 2)")
+    if images < 2:
+        raise ValueError(f"replicates are of at least two test images, not of {images}")
+
+
+def _variance(values: list[float] | np.ndarray) -> float:
+    """The unbiased variance; 0 where the values differ by rounding alone."""
+    variance = float(np.var(values, ddof=1))
+    return variance if variance > _NOTHING**2 else 0.0
+
+
+def _of_images(replicates: np.ndarray, nested: bool) -> tuple[float, float]:
+    """(sigma_b^2, e): variances by the test images that all seeds share, and by each seed's own reading.
+
+    Of one seed all is shared: nothing tells the two apart, and other test images change both.
+    """
+    seeds = len(replicates)
+    each = float(np.mean([_variance(row) for row in replicates]))
+    if seeds == 1:
+        return each, 0.0
+    if nested:
+        return 0.0, each
+    of_mean = _variance(replicates.mean(0))
+    own = max(0.0, (each - of_mean) * seeds / (seeds - 1))
+    return max(0.0, of_mean - own / seeds), own
+
+
+def chance_of_better(effect: Effect) -> float | None:
+    """P(A > B): the chance that the difference of a further seed is above zero; None of one seed.
+
+    The further seed is scored on as many other test images where the interval covers them, else on the
+    same. Its difference has Student's predictive distribution: the spread of one seed and the error of the
+    mean add to s^2 (1 + 1 / S), with S - 1 degrees of freedom (Geisser 1993, Predictive Inference;
+    Hahn and Meeker 1991, Statistical Intervals), and the shared part of the test images
+    counts once for this study's and once for the other ones.  Why P(A > B) is the question of somebody who
+    chooses: Bouthillier et al. 2021.
+    """
+    if effect.n < 2:
+        return None
+    levels = _levels(
+        (effect.seed_variance * (effect.n + 1), effect.n - 1), (2 * effect.image_variance, effect.images - 1)
+    )
+    if not levels:
+        return 0.5 * (1 + float(np.sign(effect.mean)))
+    return 1 - upper_tail(effect.mean / _root_of_sum(levels), levels)

@@ -1,0 +1,67 @@
+"""Student's t for a mean whose variance is the sum of two estimated variances: of seeds and of test images.
+
+The sum of two estimated variances has no exact t distribution (this is the Behrens-Fisher problem).  The
+usual way out gives it the degrees of freedom of Satterthwaite (1946, Biometrics Bulletin 2, 110-114).  With
+three seeds that way covers too little: see `results/simulations.md`.  The estimated degrees of freedom rise
+where the seeds happen to lie close together, which is just where the estimated variance is too small; with
+two degrees of freedom of the seeds this happens often.  So the quantile of Cochran is used: the mean of the
+quantiles of both levels, weighted by the variances (Cochran and Cox 1950, Experimental Designs;
+Cochran 1964, Biometrics 20, 191-195).  It errs a little on the careful side (Lee and Gurland 1975,
+JASA 70, 933-941), and with one level it is Student's t.  Its p is the one at which this quantile is the
+statistic.
+
+scipy is imported where a quantile is asked for, and not with this file, as in `statistics.py`."""
+
+from collections.abc import Sequence
+
+Level = tuple[float, float]  # a variance of the mean, and its degrees of freedom
+
+
+def quantile(probability: float, levels: Sequence[Level]) -> float:
+    """The value that the statistic mean / standard error stays below with this probability, if the truth is
+    0.
+
+    levels: at least one with a variance above 0.
+    """
+    from scipy import special
+
+    weights = sum(variance for variance, _ in levels)
+    return float(sum(v * special.stdtrit(df, probability) for v, df in levels if v > 0) / weights)
+
+
+def upper_tail(statistic: float, levels: Sequence[Level]) -> float:
+    """The probability that mean / standard error is above `statistic`, if the truth is 0: a one-sided p.
+
+    levels: at least one with a variance above 0.
+    """
+    from scipy import optimize, special
+
+    if statistic < 0:
+        return 1 - upper_tail(-statistic, levels)
+    tails = sorted(float(special.stdtr(df, -statistic)) for variance, df in levels if variance > 0)
+    low, high = max(tails[0], 1e-300), tails[-1]
+
+    def _excess(tail: float) -> float:
+        return -quantile(tail, levels) - statistic
+
+    # the mean of the levels' quantiles lies between them, and so does its tail between theirs, where one
+    # level is next to nothing but for rounding at an end
+    if _excess(low) <= 0:
+        return low
+    if _excess(high) >= 0:
+        return high
+    return float(optimize.brentq(_excess, low, high, xtol=1e-300, rtol=1e-10))
+
+
+def degrees_of_freedom(probability: float, levels: Sequence[Level]) -> float:
+    """Those of the one t distribution that has the same quantile, to show them and to plan with them.
+
+    levels: at least one with a variance above 0.
+    """
+    from scipy import special
+
+    degrees = [df for variance, df in levels if variance > 0]
+    if max(degrees) - min(degrees) < 1e-9:
+        return degrees[0]
+    df = float(special.stdtridf(probability, quantile(probability, levels)))
+    return min(max(df, min(degrees)), max(degrees))
