@@ -1,0 +1,113 @@
+"""The contrasts that a study registers where no file was written by hand."""
+
+from selftrain.record import RANDOM, Arm
+from selftrain.report.contrasts import ABOVE, EITHER, Contrast, Term, Value
+
+MOST = 6  # each further contrast makes all of them harder to show: Holm's correction
+EQUAL_COST = 3.0  # a student sees two images where its teacher saw one
+
+
+def default_contrasts(
+    arms: list[Arm], policies: list[str], fractions: list[float], budgets: list[float]
+) -> list[Contrast]:
+    """At most six contrasts that the arms of a study can answer; none where it has nothing to compare.
+
+    Pre-training, at the largest budget, as a mean over places; the same at the strongest policy with most
+    labels, where the paper finds the opposite (Zoph et al. 2020, Table 2); self-training over the supervised
+    run of the same budget; and over the one of equal cost, where the study has it: teacher (T steps) and
+    student (2 images a step) together see the images of 3T steps.  Each is asked of every start, or, where
+    that would be more than six, of all starts together.
+
+    budgets: multiples of the smallest number of steps, or steps.
+    """
+    smallest, largest = min(budgets), max(budgets)
+    starts = [arm for arm in arms if not arm.methods and arm.freeze == "none"]
+    students = [arm for arm in arms if arm.methods == ("self-training",) and arm.freeze == "none"]
+    pairs = [(start, RANDOM) for start in starts if start != RANDOM and RANDOM in starts]
+    taught = [(student, student.supervised) for student in students if student.supervised in starts]
+    where: dict[str, Value] = {"budget": largest / smallest} if largest > smallest else {}
+    groups = [[_gain(which, where) for which in _each_or_all(pairs)]]
+    if len(policies) > 1 or len(fractions) > 1:
+        strongest = {"policy": max(policies), "fraction": max(fractions)} | where
+        groups.append([_reversal(which, strongest) for which in _each_or_all(pairs)])
+    first: dict[str, Value] = {"budget": 1.0} if where else {}
+    groups.append([_student(which, first) for which in _each_or_all(taught)])
+    if EQUAL_COST in [budget / smallest for budget in budgets]:
+        groups.append([_equal_cost(which) for which in _each_or_all(taught)])
+    return _at_most(groups)
+
+
+Pairs = list[tuple[Arm, Arm]]
+
+
+def _each_or_all(pairs: Pairs) -> list[Pairs]:
+    """Each pair alone, and at the end, where there are several, all together."""
+    return [[pair] for pair in pairs] + ([pairs] if len(pairs) > 1 else [])
+
+
+def _at_most(groups: list[list[Contrast]]) -> list[Contrast]:
+    """The contrasts of single pairs; from the last group on those of all pairs together, if they are too
+    many."""
+    singles = [group[:-1] if len(group) > 1 else group for group in groups]
+    for number in reversed(range(len(groups))):
+        if sum(map(len, singles)) > MOST and len(groups[number]) > 1:
+            singles[number] = groups[number][-1:]
+    return [contrast for group in singles for contrast in group]
+
+
+def _mean_gain(pairs: Pairs, where: dict[str, Value]) -> tuple[Term, ...]:
+    return tuple(Term(weight=1 / len(pairs), arm=arm, over=base, where=where) for arm, base in pairs)
+
+
+def _names(arms: list[Arm]) -> str:
+    return " and ".join(str(arm) for arm in arms)
+
+
+def _longest(where: dict[str, Value]) -> str:
+    return ", at the largest budget" if "budget" in where else ""
+
+
+def _gain(pairs: Pairs, where: dict[str, Value]) -> Contrast:
+    starts = _names([arm for arm, _ in pairs])
+    return Contrast(
+        name=f"starting from {starts}",
+        question=f"Is a start from {starts} better than a random one{_longest(where)}?",
+        expect=ABOVE,
+        terms=_mean_gain(pairs, where),
+    )
+
+
+def _reversal(pairs: Pairs, where: dict[str, Value]) -> Contrast:
+    starts, policy = _names([arm for arm, _ in pairs]), where["policy"]
+    return Contrast(
+        name=f"starting from {starts}, {policy} and most labels",
+        question=f"And with the strongest augmentation ({policy}) and most labels{_longest(where)}: "
+        f"does a start from {starts} help there, or hurt?",
+        expect=EITHER,
+        terms=_mean_gain(pairs, where),
+    )
+
+
+def _student(pairs: Pairs, where: dict[str, Value]) -> Contrast:
+    starts = _names([base for _, base in pairs])
+    return Contrast(
+        name=f"self-training from {starts}",
+        question=f"Is a student better than its teacher, from {starts}?",
+        expect=ABOVE,
+        terms=_mean_gain(pairs, where),
+    )
+
+
+def _equal_cost(pairs: Pairs) -> Contrast:
+    starts, share = _names([base for _, base in pairs]), 1 / len(pairs)
+    terms = []
+    for student, supervised in pairs:
+        terms.append(Term(weight=share, arm=student, where={"budget": 1.0}))
+        terms.append(Term(weight=-share, arm=supervised, where={"budget": EQUAL_COST}))
+    return Contrast(
+        name=f"self-training at equal cost from {starts}",
+        question="Is a student better than a supervised run of as many images as it and its teacher saw, "
+        f"from {starts}?",
+        expect=EITHER,
+        terms=tuple(terms),
+    )
