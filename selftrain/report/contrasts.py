@@ -25,7 +25,6 @@ a person:
 `tests/report/contrasts.toml` holds the six contrasts of a whole study."""
 
 import difflib
-import hashlib
 import itertools
 import json
 import math
@@ -284,12 +283,3 @@ def _toml(value: Any) -> str:
 
 def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
-
-
-def digest(contrasts: list[Contrast]) -> str:
-    """16 hexadecimal digits of what the contrasts say, whatever their file's layout and comments."""
-    content = [
-        _plain(contrast) | {"term": [_plain(term) for term in contrast.terms]} for contrast in contrasts
-    ]
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

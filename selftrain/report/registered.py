@@ -25,12 +25,13 @@ def default_contrasts(
     students = [arm for arm in arms if arm.methods == ("self-training",) and arm.freeze == "none"]
     pairs = [(start, RANDOM) for start in starts if start != RANDOM and RANDOM in starts]
     taught = [(student, student.supervised) for student in students if student.supervised in starts]
-    where: dict[str, Value] = {"budget": largest / smallest} if largest > smallest else {}
+    # said even where there is one: a rung that is added later changes no contrast
+    where: dict[str, Value] = {"budget": largest / smallest}
     groups = [[_gain(which, where) for which in _each_or_all(pairs)]]
     if len(policies) > 1 or len(fractions) > 1:
         strongest = {"policy": max(policies), "fraction": max(fractions)} | where
         groups.append([_reversal(which, strongest) for which in _each_or_all(pairs)])
-    first: dict[str, Value] = {"budget": 1.0} if where else {}
+    first: dict[str, Value] = {"budget": 1.0}
     groups.append([_student(which, first) for which in _each_or_all(taught)])
     if EQUAL_COST in [budget / smallest for budget in budgets]:
         groups.append([_equal_cost(which) for which in _each_or_all(taught)])
@@ -64,7 +65,7 @@ def _names(arms: list[Arm]) -> str:
 
 
 def _longest(where: dict[str, Value]) -> str:
-    return ", at the largest budget" if "budget" in where else ""
+    return ", at the largest budget" if where["budget"] > 1 else ""
 
 
 def _gain(pairs: Pairs, where: dict[str, Value]) -> Contrast:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from selftrain.recipe import digest
 from selftrain.record import Record
-from selftrain.report.contrasts import check_planned, read_contrasts, to_toml
+from selftrain.report.contrasts import CONTRASTS, check_planned, read_contrasts, to_toml
 from selftrain.report.registered import default_contrasts
 from selftrain.study.graph import Graph, read_records
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
 
-FILE = "contrasts.toml"
+FILE = CONTRASTS
 NONE = "none"
 """what --contrasts says to register nothing"""
 
