@@ -65,6 +65,9 @@ def _contexts(record: Record, further: tuple[str, ...]) -> dict[str, tuple]:
     varied = json.dumps([record.settings.get(axis) for axis in further])
     return {
         "pool": (rounds and record.protocol, seed, fraction),
+        # a seed may have images of its own, as where each draws a generated set
+        "val split": (seed,),
+        "test split": (seed,),
         "training images": (*labels, seed),
         "number of labelled images": labels,
         "first weights": (record.arm.start, varied, student),

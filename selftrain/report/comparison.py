@@ -110,7 +110,7 @@ def difference(records: Seeds, base: Seeds, metric: str) -> Effect | None:
     sets = {records[seed].hashes.test for seed in seeds}
     images = min(records[seed].scored_images for seed in seeds)
     of_all = np.stack(resampled) if len(resampled) == len(seeds) else None
-    return effect_of(values, of_all, images, len(sets) > 1)
+    return effect_of(values, of_all, images, nested=len(sets) == len(seeds) > 1)
 
 
 def published_difference(matrix: Matrix, question: Question, setting: Setting) -> Number | None:

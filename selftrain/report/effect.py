@@ -199,7 +199,7 @@ def score_of(records: Iterable[Record], metric: str) -> Effect | None:
         return None
     resampled = [each for r in records if (each := replicates(r, metric)) is not None]
     of_all = np.stack(resampled) if len(resampled) == len(records) else None
-    nested = len({r.hashes.test for r in records}) > 1
+    nested = len({r.hashes.test for r in records}) == len(records) > 1
     images = min(r.scored_images for r in records)
     return effect_of([r.metrics[metric] for r in records], of_all, images, nested)
 

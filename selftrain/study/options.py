@@ -71,6 +71,9 @@ class Study:
     recipe's.  --vary freeze=none,stages:1,backbone says the same"""
     seeds: tuple[int, ...] = (0, 1, 2)
     """runs of every cell; differences are paired by them"""
+    redraw: bool = False
+    """generated data (--data shapes) is drawn anew for each seed, its test images too: then intervals cover
+    other data; without it all seeds share one set, and they cover other seeds on its test images"""
     vary: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """any other option of the recipe, as FIELD=VALUE,VALUE: every cell is run with each of these values;
     given several times, all values are combined: --vary backbone=resnet18,resnet50 --vary alpha=0.5,1"""
@@ -277,6 +280,7 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
         policy = setting["policy"]
         steps = ladder.steps(policy, budget)
         recipe = replace(base, **setting, seed=seed, steps=steps)
+        recipe, drawn = redrawn(recipe) if study.redraw else (recipe, ())
         recipe = replace(recipe, **{each.name: each.value for each in values})
         poolless = recipe.fraction == 1 and recipe.unlabeled == ("rest",)  # nothing is left to label
         alone = budget not in ladder.students or poolless or not recipe.self_training
@@ -288,7 +292,7 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
         )
         options = [
             *("--policy", policy, "--fraction", shortest(setting["fraction"])),
-            *("--seed", str(seed)),
+            *("--seed", str(seed), *drawn),
             *(["--steps", str(steps)] if study.steps or budget != 1 else []),
             *rest,
             *(word for each in values for word in each.words),
@@ -301,6 +305,17 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
     # what is wrong with them together: a command has one
     replace(found[0].recipe, starts=base.starts, freeze=base.freeze).check()
     return found
+
+
+def redrawn(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with a generated set of its own for its seed, and the option that says so.
+
+    Raises UserError where the data are not generated.
+    """
+    refuse(recipe.data != "shapes", "--redraw is for generated data (--data shapes); leave it out")
+    seed = recipe.shapes.seed + recipe.seed
+    shapes = replace(recipe.shapes, seed=seed)
+    return replace(recipe, shapes=shapes), ("--shapes.seed", str(seed))
 
 
 def launch_precision(launch: str) -> str:

@@ -53,3 +53,17 @@ def test_records_of_other_photos_are_refused(hashed, words):
 def test_two_files_of_weights_by_one_name_are_refused():
     with pytest.raises(ValueError, match="first weights"):
         Matrix("x", [made_up(IMAGENET), with_hashes(made_up(IMAGENET, seed=1), weights="other")])
+
+
+def test_each_seed_may_have_test_images_of_its_own_and_its_intervals_cover_them():
+    """As where each seed draws its own generated set: the spread over seeds then holds that of images."""
+    own = [
+        with_hashes(made_up(arm, seed=s, score=score + s), test=f"t{s}", val=f"v{s}", train=f"l{s}")
+        for s in range(3)
+        for arm, score in ((RANDOM, 30.0), (IMAGENET, 35.0))
+    ]
+    matrix = Matrix("x", own)
+    assert matrix.score(RANDOM, ALL_S1).covers == "other seeds and other test images"
+    own[-1] = with_hashes(own[-1], test="another")
+    with pytest.raises(ValueError, match="test split"):
+        Matrix("x", own)

@@ -218,7 +218,7 @@ def test_only_what_a_study_can_answer_is_registered():
     assert default_contrasts([RANDOM], ["S1"], [1.0], [1.0]) == []
     assert default_contrasts([RANDOM, Arm("imagenet", freeze="backbone")], ["S1"], [1.0], [1.0]) == []
     [only] = default_contrasts([RANDOM, IMAGENET], ["S1"], [1.0], [800])
-    assert only.name == "starting from imagenet" and only.terms[0].where == {}
+    assert only.name == "starting from imagenet" and only.terms[0].where == {"budget": 1.0}
     three = default_contrasts([RANDOM, RANDOM_STUDENT], ["S1"], [0.2, 1.0], [800, 1600])
     assert [each.name for each in three] == ["self-training from random"]
     assert three[0].terms[0].where == {"budget": 1.0}

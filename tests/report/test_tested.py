@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from statsmodels.stats.multitest import multipletests
 
 from selftrain.record import RANDOM, Record
@@ -40,7 +40,7 @@ def ladder() -> list[Record]:
                     (IMAGENET_STUDENT, 1.0): base + 5 + 3 * factor,
                 }
             records += [
-                made_up(arm, policy, fraction, seed, score, budget=budget)
+                made_up(arm, policy, fraction, seed, score, steps=round(800 * budget))
                 for (arm, budget), score in scores.items()
             ]
     return records
@@ -48,11 +48,10 @@ def ladder() -> list[Record]:
 
 def without(records: list[Record], arm, policy: str, fraction: float, *seeds: int) -> Matrix:
     """A study that lacks the records of an arm at a place, at 3T, of these seeds."""
-    gone = (arm, policy, fraction, 3.0)
+    gone = (arm, policy, fraction, 2400)
 
     def there(r: Record) -> bool:
-        place = tuple(r.settings[axis] for axis in ("policy", "fraction", "budget"))
-        return (r.arm, *place) != gone or r.seed not in seeds
+        return (r.arm, r.settings["policy"], r.settings["fraction"], r.steps) != gone or r.seed not in seeds
 
     return Matrix("x", list(filter(there, records)))
 
@@ -112,10 +111,10 @@ def test_what_cannot_be_tested_counts_among_the_tests():
     assert math.isnan(holm([0.01, math.nan])[1])
     found = evaluate(without(ladder(), IMAGENET, "S4", 0.333, 0, 1, 2), SIX)
     assert found[2].word == "not tested" and found[2].effect is None and math.isnan(found[2].p_holm)
-    assert found[2].missing == ["imagenet at S4, 33.3 %, budget 3"]
+    assert found[2].missing == ["imagenet at S4, 33.3 %, 3T"]
     assert found[2].sentence("AP", 1) == (
         "Does pre-training hurt with strong augmentation and many labels? **not tested**; "
-        "missing: imagenet at S4, 33.3 %, budget 3"
+        "missing: imagenet at S4, 33.3 %, 3T"
     )
     complete = evaluate(Matrix("x", ladder()), SIX)
     smallest = min((each for each in found if each.effect), key=lambda each: each.p)
@@ -127,11 +126,11 @@ def test_a_seed_that_lacks_a_record_is_left_out_and_named():
     found = evaluate(without(ladder(), RANDOM, "S4", 0.1, 2), SIX)
     few, reversal = found[0], found[2]
     assert few.effect.n == 2 and few.effect.mean == pytest.approx(4 * 0.95)
-    assert few.missing == ["random at S4, 10 %, budget 3 (seeds 2)"]
+    assert few.missing == ["random at S4, 10 %, 3T (seeds 2)"]
     assert reversal.effect.n == 3 and not reversal.missing
     # one of the values that `where` lists ran nowhere
     gone = evaluate(without(ladder(), RANDOM, "S4", 0.1, 0, 1, 2), SIX)[1]
-    assert gone.effect is None and gone.missing == ["random at S4, 10 %, budget 3"]
+    assert gone.effect is None and gone.missing == ["random at S4, 10 %, 3T"]
 
 
 def test_without_places_a_contrast_is_the_mean_wherever_all_its_arms_ran():
@@ -177,19 +176,12 @@ def test_what_is_the_same_in_all_records_may_be_named_and_what_no_record_has_is_
     assert evaluate(matrix, [other])[0].missing == ["no score 'AP500'; did you mean 'AP50'?"]
 
 
-class Resampled(Record, frozen=True, kw_only=True):
-    """A record with its scores under resamples of the test images."""
-
-    resampled: dict[str, list[float]] = {}
-    scored_images: int = 0
-
-
 def resampled(record: Record, shift: float, resamples: int = 50) -> Record:
     """Scores that the same resample moves alike in all records, and further in those of imagenet."""
     draw = np.random.default_rng(0)
     moves = shift * draw.normal(size=resamples) * (1 + (record.arm.start == "imagenet"))
     scores = {name: (value + moves).tolist() for name, value in record.metrics.items()}
-    return Resampled(**asdict(record) | {"resampled": scores, "scored_images": 400})
+    return replace(record, resampled=scores, scored_images=400)
 
 
 def test_replicates_are_paired_by_resample_through_a_whole_contrast():

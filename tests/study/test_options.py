@@ -34,6 +34,15 @@ def test_every_cell_is_a_command_that_gives_its_recipe():
         assert recipe.steps == {"S1": 700, "S4": 900}[recipe.policy] and len(recipe.starts) == 1
 
 
+def test_every_seed_may_draw_a_generated_set_of_its_own():
+    arguments = [*ONE[:-4], "--seeds", "0", "1", "--budgets", "1", "--redraw"]
+    for command in commands_of(arguments):
+        again = BENCHMARKS["coco"].parse(["study", *command.options])
+        assert again.shapes == command.recipe.shapes and again.shapes.seed == command.recipe.seed
+    with pytest.raises(UserError, match="--redraw is for generated data"):
+        commands_of([*PASCAL, "S1", "--redraw"])
+
+
 def test_a_third_of_the_labels_is_the_same_third_in_the_command():
     for command in commands_of(["coco", "study", "--policies", "S1", "--fractions", str(1 / 3)]):
         assert BENCHMARKS["coco"].parse(["study", *command.options]).fraction == 1 / 3
