@@ -24,7 +24,8 @@ HOW_TO_READ = (
     "where the interval lies inside the margin, and else *open*. A budget is *converged* where three times "
     "the steps gain less than the margin, with the whole interval; T is the study's budget, 3T three times "
     "as many steps. Only contrasts that were registered before the first run are tested, with Holm's "
-    "correction; everything else describes, each interval by itself."
+    "correction; everything else describes, each interval by itself. *Better with a further seed* is the "
+    "chance that the arm is ahead of the other one with one more seed."
 )
 
 

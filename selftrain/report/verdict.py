@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from selftrain.record import Arm, Setting
 from selftrain.report.comparison import Question, answer, published_difference, questions
-from selftrain.report.effect import Effect
+from selftrain.report.effect import Effect, chance_of_better
 from selftrain.report.frontier import choices
 from selftrain.report.ladder import Step, converged, steps
 from selftrain.report.matrix import Matrix
@@ -107,6 +107,9 @@ def sentence(matrix: Matrix, question: Question, setting: Setting, effect: Effec
         numbers += f" (by the paper's scores: {paper.show('+')} {matrix.metric})"
     word = effect.word(matrix.margin)
     text = f"{question}: **{word}**: {numbers}"
+    better = chance_of_better(effect)
+    if better is not None:
+        text += f"; better with a further seed: {chance(better)}"
     idle = [str(arm) for arm in (question.arm, question.base) if learned_nothing(matrix, arm, setting)]
     if idle:
         text += f"; {' and '.join(idle)} learned nothing"
@@ -121,6 +124,13 @@ def described(matrix: Matrix, effect: Effect) -> str:
     is not the same in the whole study."""
     several = "; some" in matrix.cached("coverage", coverage)
     return effect.numbers(matrix.metric, matrix.digits, covers=several, p=False)
+
+
+def chance(probability: float) -> str:
+    """`P = 0.93`, never 0 or 1."""
+    return (
+        "P > 0.99" if probability > 0.99 else "P < 0.01" if probability < 0.01 else f"P = {probability:.2f}"
+    )
 
 
 def learned_nothing(matrix: Matrix, arm: Arm, setting: Setting) -> bool:

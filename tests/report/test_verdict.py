@@ -8,7 +8,7 @@ from selftrain.record import RANDOM, Arm
 from selftrain.report.comparison import compare
 from selftrain.report.matrix import Matrix
 from selftrain.report.page import verdict_markdown
-from selftrain.report.verdict import against_paper
+from selftrain.report.verdict import against_paper, chance
 from tests.records import IMAGENET, made_up
 from tests.report.studies import ALL_S1, ladder, said, study
 
@@ -46,6 +46,13 @@ def test_the_verdict_states_effect_interval_and_n_in_one_sentence():
     assert "Self-training from imagenet: **helps**: +1.0 AP with every one of n = 3 seeds" in text
     assert "Up to 6,400 images: choose imagenet (46.0 AP) over random: +5.0 AP" in text
     assert "Pre-training: **hurts**: -5.0 AP" in said(study((-4.0, -5.0, -6.0)), "S4, 20 % of the labels")
+
+
+def test_the_chance_to_be_better_once_more_stands_beside_it():
+    text = said(study())
+    assert "n = 3 seeds (by the paper's scores: +0.3 AP); better with a further seed: P = 0.98" in text
+    assert "better with a further seed: P = 0.50" in text  # of +1, +1 and -2
+    assert chance(0.9999) == "P > 0.99" and chance(0.0) == "P < 0.01"
 
 
 def test_the_verdict_begins_with_itself_at_a_glance_and_says_what_is_a_test():
