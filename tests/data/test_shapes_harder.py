@@ -40,8 +40,8 @@ def test_older_sets_are_drawn_as_they_were(fields, digest, drawn):
         for index in range(10):
             for array in render(spec, split, index):
                 arrays.update(array.tobytes())
-    # the last bit of numpy's sine is not that of other processors: where a pixel lies between two levels, it
-    # may be one level off there
+    # libraries round some floats otherwise with other vector instructions: one of these sets has other pixels
+    # on a processor without AVX-512
     if np._core._multiarray_umath.__cpu_features__["AVX512_SKX"]:
         assert arrays.hexdigest() == drawn
 
