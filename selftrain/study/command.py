@@ -77,17 +77,17 @@ class _Planner:
     def __init__(self, benchmark: Benchmark, study: Study, rest: list[str], warn: Callable[[str], None]):
         self._benchmark, self.study, self._rest = benchmark, study, rest
         self._warn, self._source = functools.cache(warn), Cached(benchmark.source)
-        commands_of_preset = commands(benchmark, study, rest)
-        recipe = commands_of_preset[0].recipe
+        self._untuned = commands(benchmark, study, rest)
+        recipe = self._untuned[0].recipe
         name = file_name(study.name or recipe.name)
-        self.starts = list(dict.fromkeys((*c.recipe.starts, *c.recipe.freeze) for c in commands_of_preset))
+        self.starts = list(dict.fromkeys((*c.recipe.starts, *c.recipe.freeze) for c in self._untuned))
         self.records = Path(study.records or f"{recipe.out}/records") / name
         self.folder = Path(recipe.out) / "study" / name
 
     def tuning(self) -> Asked | None:
         """What is tuned, or is to be; None for a study that is not.  Raises UserError as `tuning_of` does."""
-        base = self._benchmark.read([self.study.recipe, *self._rest])
-        return tuning_of(self.records, self.study, base.steps)
+        longest_first = sorted((command.recipe for command in self._untuned), key=lambda r: -r.steps)
+        return tuning_of(self.records, self.study, {r.policy: r.steps for r in longest_first})
 
     def missing(self, asked: Asked | None) -> list[Start]:
         """The starts that are to be tuned yet."""
@@ -100,7 +100,8 @@ class _Planner:
 
     def graph(self, asked: Asked | None) -> Graph:
         """The study; starts that are not tuned yet have the recipe's values."""
-        made = commands(self._benchmark, self.study, self._rest, asked.chosen if asked else {})
+        chosen = asked.chosen if asked else {}
+        made = commands(self._benchmark, self.study, self._rest, chosen) if chosen else self._untuned
         graph = build(self._benchmark, self.study, made, self.records, self._warn, self._source)
         return replace(graph, tuned=asked.signatures if asked else {})
 

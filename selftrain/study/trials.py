@@ -32,7 +32,7 @@ from selftrain.study.stale import settle_stale
 from selftrain.study.tuning import SCORE, Asked, Start, TunedStart, Tuning, read_tuning, shown, without_score
 from selftrain.system.lock import Lock
 
-DIVERGED = "before the weights were touched"  # words of the trainer where a loss or a gradient is not finite
+DIVERGED = "Lower --lr, lengthen"  # what the trainer advises where a loss or a gradient is not finite
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,9 @@ def show_trials(want: Want, console: Console) -> None:
         look_at_jobs(progress)
     progress.find_other_calls()
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    say(f"tuning: {want.asked.place}; {trials}; what follows has the recipe's own values until then")
+    say(f"tuning: {want.asked.place}; {trials}; until they have ended the study has the recipe's values")
     console.print(progress.listing())
+    say(progress.line())
 
 
 # ---- run ------------------------------------------------------------------------------------------------
@@ -193,16 +194,20 @@ def tune(want: Want, console: Console) -> tuple[int | None, float]:
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     with want.lock().wait():
         trials = plan_trials(want, want.journal)
+        progress = Progress(trials.graph, want.trials_folder)
+        if any(has_diverged(progress, node) for node in trials.left):  # in a call that was stopped later
+            tell(want, trials, progress)
+            trials = plan_trials(want, want.journal)
+            progress = Progress(trials.graph, want.trials_folder)
         if trials.graph.nodes:
             settle_stale(trials.graph, trials.graph.cells[0].recipe.stale, say)
     say(f"tuning: {want.asked.place}; {trials}; journal: {want.journal}")
-    progress, began = Progress(trials.graph, want.trials_folder), time.monotonic()
+    began = time.monotonic()
     if want.study.on == "slurm":
         look_at_jobs(progress)
     for node in trials.graph.nodes:
         trials.graph.publish(node)
-    # what has diverged in an earlier job is not run again
-    if any(not has_diverged(progress, node) for node in trials.left):
+    if trials.left:
         say(progress.line())
         if want.study.on == "slurm":
             code = submit(trials.graph, progress, want.study.slurm, say)

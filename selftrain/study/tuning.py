@@ -194,31 +194,30 @@ class Asked:
         return self.standing.signatures() if self.standing else {}
 
 
-def tuning_of(records: Path, study: Study, base_steps: int) -> Asked | None:
+def tuning_of(records: Path, study: Study, steps: Mapping[str, int]) -> Asked | None:
     """The tuning that stands beside a study's records, or that --tune asks for; None for a study without one.
 
-    records: folder of the study's records; base_steps: of the recipe, where --steps names no others.
+    records: folder of the study's records; steps: of the smallest budget, by policy.
     Raises UserError where that contradicts what stands there or what has been run.
     """
     file, done = records / FILE, read_records(records)
     if file.exists():
         found = Asked(file, (standing := read_tuning(file)).place, standing)
-        _check_same(found, study, base_steps)
+        _check_same(found, study)
     elif study.tune is None:
         found = None
     else:
-        found = Asked(file, _asked_place(study, base_steps))
+        found = Asked(file, _asked_place(study, steps))
     _check_records(file, done, found)
     if found is not None:
         _check_study(found.place, study)
     return found
 
 
-def _asked_place(study: Study, base_steps: int) -> Place:
+def _asked_place(study: Study, steps: Mapping[str, int]) -> Place:
     """Strongest policy, largest fraction, smallest budget; or as --tune-at says."""
     at = study.tuned_at()
     policy, fraction = at.get("policy", max(study.policies)), at.get("fraction", max(study.fractions))
-    ladder = study.ladder(base_steps)
     if policy not in study.policies:
         raise UserError(
             f"--tune-at policy={policy}: the study has {' '.join(study.policies)}; give one of them"
@@ -228,11 +227,11 @@ def _asked_place(study: Study, base_steps: int) -> Place:
         seed=SEED if study.tune_seed is None else study.tune_seed,
         policy=policy,
         fraction=fraction,
-        steps=ladder.steps(policy, ladder.budgets[0]),
+        steps=steps[policy],
     )
 
 
-def _check_same(found: Asked, study: Study, base_steps: int) -> None:
+def _check_same(found: Asked, study: Study) -> None:
     """Refuse settings that a person names and that are others than the file's."""
     asked = {"--tune": study.tune, "--tune-seed": study.tune_seed}
     stands = {"--tune": found.place.trials, "--tune-seed": found.place.seed}
