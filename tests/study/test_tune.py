@@ -1,6 +1,5 @@
 """Equal tuning: the same trials for every start, once, by whatever calls; and what a study makes of them."""
 
-import importlib
 import json
 import math
 import shutil
@@ -15,10 +14,9 @@ from selftrain import record
 from selftrain.cells import Cell
 from selftrain.report.matrix import read_study
 from selftrain.study import command, trials
-from selftrain.study.journal import Journal
 from selftrain.study.progress import Progress
 from selftrain.study.runner import Runner
-from selftrain.study.search_space import candidates, own_values, ranges
+from selftrain.study.search_space import own_values, ranges
 from selftrain.study.stale import find_stale
 from selftrain.study.tuning import FILE, read_tuning
 from selftrain.system.errors import UserError
@@ -75,38 +73,6 @@ def refusal(*arguments: str) -> str:
     with pytest.raises(UserError) as refused:
         main(list(arguments))
     return str(refused.value)
-
-
-# ---- what is tried --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("program, preset", [("coco", "study"), ("pascal", "paper"), ("classify", "demo")])
-def test_candidates_are_the_recipes_own_values_and_then_a_function_of_seed_and_number(program, preset):
-    recipe = BENCHMARKS[program].read([preset])
-    within, own = ranges(recipe), own_values(recipe)
-    many = candidates(own, within, 1000, 8)
-    assert many[0] == own == {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    assert candidates(own, within, 1000, 3) == many[:3]
-    assert candidates(own, within, 1001, 3)[1:] != many[1:3]
-    assert within["lr"] == pytest.approx((recipe.lr / 8, recipe.lr * 8), rel=0.01)
-    for each in many:
-        assert all(low <= each[name] <= high for name, (low, high) in within.items())
-        assert all(float(f"{value:.3g}") == value for value in each.values())
-    for name, (low, high) in within.items():  # each half of a range, on its scale, is tried
-        halves = [2 * math.log(each[name] / low) > math.log(high / low) for each in many[1:]]
-        assert 2 <= sum(halves) <= 5
-
-
-def test_own_values_outside_of_the_usual_range_widen_it():
-    recipe = BENCHMARKS["coco"].read(["study", "--weight-decay", "0.5"])
-    assert ranges(recipe)["weight_decay"] == (1e-4, 0.5)
-    without = BENCHMARKS["coco"].read(["study", "--weight-decay", "0"])
-    assert ranges(without)["weight_decay"] == (1e-4, 0.1)
-    assert candidates(own_values(without), ranges(without), 0, 2)[0]["weight_decay"] == 0
-
-
-def test_the_trainer_says_of_a_diverged_loss_what_is_looked_for():
-    assert trials.DIVERGED in Path(selftrain.train.__file__).read_text()
 
 
 # ---- a study that is tuned ------------------------------------------------------------------------------
@@ -201,6 +167,10 @@ def test_a_dry_run_counts_the_trials_and_leaves_nothing(fake, capsys):
     assert "2 done" in capsys.readouterr().out and JOURNAL.read_bytes() == before
 
 
+def test_the_trainer_says_of_a_diverged_loss_what_is_looked_for():
+    assert trials.DIVERGED in Path(selftrain.train.__file__).read_text()
+
+
 # ---- interrupted, shared, grown -------------------------------------------------------------------------
 
 
@@ -246,22 +216,6 @@ def test_two_calls_share_the_trials(fake, monkeypatch):
     assert main(TUNED) == 0
     assert others == [False] + [True] * 5
     assert fake.seeds == [1000] * 6 + [0] * 2 and len({node.cell.key for node in fake.ran}) == 8
-
-
-def test_the_journal_asks_for_no_trial_twice(folder):
-    within, values = {"lr": (0.001, 0.1)}, [{"lr": 0.008}, {"lr": 0.02}, {"lr": 0.05}]
-    first = Journal(JOURNAL).ask("a", values[:2], within)
-    assert [each.values for each in first] == values[:2]
-    assert Journal(JOURNAL).ask("a", values, within)[:2] == first
-    journal = Journal(JOURNAL)
-    journal.tell("a", 0, 41.5)
-    journal.tell("a", 0, 40.0)  # told once
-    journal.tell("a", 1, None)
-    assert [each.diverged for each in Journal(JOURNAL).ask("a", values, within)] == [False, True, False]
-    optuna = importlib.import_module("optuna")
-    backend = optuna.storages.journal.JournalFileBackend(str(JOURNAL))
-    study = optuna.load_study(study_name="a", storage=optuna.storages.JournalStorage(backend))
-    assert (study.best_value, study.best_params, len(study.trials)) == (41.5, {"lr": 0.008}, 3)
 
 
 def test_a_tuning_stands_for_later_calls_and_a_new_start_is_tuned_alike(fake, capsys):
