@@ -18,7 +18,7 @@ from selftrain.study.registered import contrasts_of
 from selftrain.study.runner import Runner
 from selftrain.study.slurm import look_at_jobs, submit
 from selftrain.study.stale import settle_stale, show_stale
-from selftrain.study.trials import Want, show_trials, tune
+from selftrain.study.trials import Request, show_trials, tune
 from selftrain.study.tuning import Asked, Start, tuning_of
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
@@ -93,10 +93,10 @@ class _Planner:
         """The starts that are to be tuned yet."""
         return asked.missing(self.starts) if asked else []
 
-    def trials(self, asked: Asked) -> Want:
+    def trials(self, asked: Asked) -> Request:
         """What their trials are planned from."""
         where = (self.folder, self._source, self._warn)
-        return Want(self._benchmark, self.study, self._rest, asked, self.missing(asked), *where)
+        return Request(self._benchmark, self.study, self._rest, asked, self.missing(asked), *where)
 
     def graph(self, asked: Asked | None) -> Graph:
         """The study; starts that are not tuned yet have the recipe's values."""

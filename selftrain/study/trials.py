@@ -5,6 +5,7 @@ shared by two calls, here or on a cluster.  A trial's value is the last one of t
 along its curve; what its cell scores on the test split is never looked at.
 """
 
+import math
 import shutil
 import tempfile
 import time
@@ -36,7 +37,7 @@ DIVERGED = "Lower --lr, lengthen"  # what the trainer advises where a loss or a 
 
 
 @dataclass(frozen=True)
-class Want:
+class Request:
     """What the trials of a study are planned from."""
 
     benchmark: Benchmark
@@ -94,19 +95,19 @@ class Trials:
 # ---- planned --------------------------------------------------------------------------------------------
 
 
-def plan_trials(want: Want, journal: Path) -> Trials:
+def plan_trials(request: Request, journal: Path) -> Trials:
     """The trials of every start, asked of the journal where they are new.
 
     Raises UserError without optuna, for data or weights that are not there, and as a recipe does.
     """
-    own = _own_commands(want)
-    recipe, standing = next(iter(own.values())).recipe, want.asked.standing
+    own = _own_commands(request)
+    recipe, standing = next(iter(own.values())).recipe, request.asked.standing
     if standing is None:
         within = ranges(recipe)
-        values = candidates(own_values(recipe), within, want.asked.place.seed, want.asked.place.trials)
+        values = candidates(own_values(recipe), within, request.asked.place.seed, request.asked.place.trials)
     else:  # a further start gets the candidates of the others
         within, values = standing.ranges, [without_score(each) for each in standing.starts[0].trials]
-    plan = partial(make_plans, want.benchmark, warn=want.warn, source=want.source)
+    plan = partial(make_plans, request.benchmark, warn=request.warn, source=request.source)
     # the key of a start's first cell holds the recipe, the data and the weights: other ones, other trials
     studies = {
         start: f"{start[0]}, {start[1]}: {planned.cells[0].key}"
@@ -116,18 +117,18 @@ def plan_trials(want: Want, journal: Path) -> Trials:
     trials = {start: opened.ask(studies[start], values, within) for start in own}
     to_run = [(start, each) for start in own for each in trials[start] if not each.diverged]
     plans = plan([own[start].with_values(each.values) for start, each in to_run])
-    place = want.asked.place
+    place = request.asked.place
     ladder = Ladder({place.policy: place.steps}, (1.0,), ())
     made = make_nodes(plans, TUNED, ladder)
     graph = Graph(
         made,
-        want.trials_folder / f"records-{digest(sorted(studies.values()))}",
-        want.benchmark.file,
-        want.study.recipe,
-        launch=want.study.launch,
+        request.trials_folder / f"records-{digest(sorted(studies.values()))}",
+        request.benchmark.file,
+        request.study.recipe,
+        launch=request.study.launch,
         varied=TUNED,
         ladder=ladder,
-        modules=want.benchmark.modules,
+        modules=request.benchmark.modules,
     )
     graph.read_committed()
     by_key = {cell.key: node for node in made for cell in node.cells}
@@ -139,9 +140,9 @@ def plan_trials(want: Want, journal: Path) -> Trials:
     return Trials(graph, within, studies, trials, nodes)
 
 
-def _own_commands(want: Want) -> dict[Start, Command]:
+def _own_commands(request: Request) -> dict[Start, Command]:
     """The command of each start at the place of the trials, with the recipe's own values."""
-    place, study = want.asked.place, want.study
+    place, study = request.asked.place, request.study
     there = replace(
         study,
         policies=(place.policy,),
@@ -155,29 +156,29 @@ def _own_commands(want: Want) -> dict[Start, Command]:
         # where a study varies further fields, its starts are tuned at the first value of each
         vary=tuple(f"{name}={texts[0]}" for name, texts in study.axes()),
     )
-    found = commands(want.benchmark, there, want.rest)
+    found = commands(request.benchmark, there, request.rest)
     by_start = {(command.recipe.starts[0], command.recipe.freeze[0]): command for command in found}
-    return {start: by_start[start] for start in want.starts}
+    return {start: by_start[start] for start in request.starts}
 
 
-def dry_trials(want: Want) -> Trials:
+def dry_trials(request: Request) -> Trials:
     """The trials as `plan_trials` gives them; the journal stays as it is."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / want.journal.name
-        if want.journal.exists():
-            shutil.copy(want.journal, copy)
-        return plan_trials(want, copy)
+        copy = Path(folder) / request.journal.name
+        if request.journal.exists():
+            shutil.copy(request.journal, copy)
+        return plan_trials(request, copy)
 
 
-def show_trials(want: Want, console: Console) -> None:
+def show_trials(request: Request, console: Console) -> None:
     """What a dry run says of them."""
-    trials = dry_trials(want)
-    progress = Progress(trials.graph, want.trials_folder)
-    if want.study.on == "slurm":
+    trials = dry_trials(request)
+    progress = Progress(trials.graph, request.trials_folder)
+    if request.study.on == "slurm":
         look_at_jobs(progress)
     progress.find_other_calls()
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    say(f"tuning: {want.asked.place}; {trials}; until they have ended the study has the recipe's values")
+    say(f"tuning: {request.asked.place}; {trials}; until they have ended the study has the recipe's values")
     console.print(progress.listing())
     say(progress.line())
 
@@ -185,43 +186,43 @@ def show_trials(want: Want, console: Console) -> None:
 # ---- run ------------------------------------------------------------------------------------------------
 
 
-def tune(want: Want, console: Console) -> tuple[int | None, float]:
+def tune(request: Request, console: Console) -> tuple[int | None, float]:
     """Run the trials that are left, and write what came of them.
 
     Returns (exit code where the study cannot go on in this call, else None; seconds of the trials).  Raises
     UserError as `plan_trials` does and where stale cells are refused, or Stopped with everything saved.
     """
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    with want.lock().wait():
-        trials = plan_trials(want, want.journal)
-        progress = Progress(trials.graph, want.trials_folder)
+    with request.lock().wait():
+        trials = plan_trials(request, request.journal)
+        progress = Progress(trials.graph, request.trials_folder)
         if any(has_diverged(progress, node) for node in trials.left):  # in a call that was stopped later
-            tell(want, trials, progress)
-            trials = plan_trials(want, want.journal)
-            progress = Progress(trials.graph, want.trials_folder)
+            tell(request, trials, progress)
+            trials = plan_trials(request, request.journal)
+            progress = Progress(trials.graph, request.trials_folder)
         if trials.graph.nodes:
             settle_stale(trials.graph, trials.graph.cells[0].recipe.stale, say)
-    say(f"tuning: {want.asked.place}; {trials}; journal: {want.journal}")
+    say(f"tuning: {request.asked.place}; {trials}; journal: {request.journal}")
     began = time.monotonic()
-    if want.study.on == "slurm":
+    if request.study.on == "slurm":
         look_at_jobs(progress)
     for node in trials.graph.nodes:
         trials.graph.publish(node)
     if trials.left:
         say(progress.line())
-        if want.study.on == "slurm":
-            code = submit(trials.graph, progress, want.study.slurm, say)
+        if request.study.on == "slurm":
+            code = submit(trials.graph, progress, request.study.slurm, say)
             say("these are the trials; give the command again when they have ended, and the study follows")
             return code, 0.0
         Runner(trials.graph, progress, console).run()
-    with want.lock().wait():
-        told = tell(want, trials, progress)
+    with request.lock().wait():
+        scores = tell(request, trials, progress)
         failed = [node for node in trials.left if not has_diverged(progress, node)]
         if failed:
             say(f"tuning: {len(failed)} trials failed; the same command runs them again")
             return 1, time.monotonic() - began
-        tuning = merged(want, trials, told)
-        tuning.write(want.asked.file)
+        tuning = merged(request, trials, scores)
+        tuning.write(request.asked.file)
     for each in tuning.starts:
         best, own = each.trials[each.best], each.trials[0].get(SCORE)
         before = "diverged" if own is None else f"{own:.4g}"
@@ -239,26 +240,29 @@ def has_diverged(progress: Progress, node: Node) -> bool:
     return any(DIVERGED in line for line in last_lines(progress.log(node), 20))
 
 
-def tell(want: Want, trials: Trials, progress: Progress) -> dict[Start, list[float | None]]:
+def tell(request: Request, trials: Trials, progress: Progress) -> dict[Start, list[float | None]]:
     """Tell the journal what has ended; returns the scores of all trials, None where there is none."""
-    journal, scores = Journal(want.journal), {}
+    journal, scores = Journal(request.journal), {}
     for start, nodes in trials.nodes.items():
         scores[start] = [None if node is None else _score(trials.graph, node) for node in nodes]
         for trial, node, score in zip(trials.trials[start], nodes, scores[start], strict=True):
-            if score is not None or node is not None and has_diverged(progress, node):
+            if node is not None and (trials.graph.done(node) or has_diverged(progress, node)):
                 journal.tell(trials.studies[start], trial.number, score)
     return scores
 
 
 def _score(graph: Graph, node: Node) -> float | None:
-    """The main score on the val split at the end of the curve of a finished trial."""
+    """The main score on the val split at the end of the curve of a finished trial; None where it is no
+    number.
+    """
     done = graph.finished(node.cell)
-    return None if done is None else float(done.curve[-1][done.metric])
+    score = math.nan if done is None else float(done.curve[-1][done.metric])
+    return score if math.isfinite(score) else None
 
 
-def merged(want: Want, trials: Trials, scores: dict[Start, list[float | None]]) -> Tuning:
+def merged(request: Request, trials: Trials, scores: dict[Start, list[float | None]]) -> Tuning:
     """The content of the file: what stands there, and these starts; what another call wrote counts."""
-    standing = read_tuning(want.asked.file) if want.asked.file.exists() else None
+    standing = read_tuning(request.asked.file) if request.asked.file.exists() else None
     there = {each.name: each for each in standing.starts} if standing else {}
     for start in scores:
         rows = (
@@ -270,7 +274,7 @@ def merged(want: Want, trials: Trials, scores: dict[Start, list[float | None]]) 
     metric = next((done.metric for done in ended if done is not None), "")  # none where every trial diverged
     return Tuning(
         metric=standing.metric if standing else metric,
-        place=want.asked.place,
+        place=request.asked.place,
         ranges=trials.ranges,
         starts=tuple(there.values()),
     )

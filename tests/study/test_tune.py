@@ -33,7 +33,7 @@ OWN = {"lr": 0.008, "weight_decay": 0.0001}
 
 
 def wants_another_rate(cell: Cell) -> float:
-    """Random weights want a high learning rate, ImageNet's a low one."""
+    """Random weights request a high learning rate, ImageNet's a low one."""
     rate = cell.recipe.lr if cell.arm.start == "random" else 1 / cell.recipe.lr
     return 50 + math.log(rate)
 
@@ -205,11 +205,11 @@ def test_two_calls_share_the_trials(fake, monkeypatch):
     def _another_call(node) -> None:
         fake.before = lambda node: None
         planner = planner_of(TUNED)
-        want = planner.trials(planner.tuning())
-        with want.lock().wait():
-            second = trials.plan_trials(want, want.journal)
+        request = planner.trials(planner.tuning())
+        with request.lock().wait():
+            second = trials.plan_trials(request, request.journal)
         assert [each.cell.key for each in second.graph.nodes][0] == node.cell.key
-        runner = Runner(second.graph, Progress(second.graph, want.trials_folder), None)
+        runner = Runner(second.graph, Progress(second.graph, request.trials_folder), None)
         others.extend(runner._run_unless_locked(each) for each in second.graph.nodes)
 
     fake.before = _another_call
@@ -267,6 +267,20 @@ def test_another_failure_stops_the_study_until_it_is_mended(fake, monkeypatch):
     assert not TUNING.exists() and fake.seeds == [1000] * 6
     fake.score = wants_another_rate
     assert main(TUNED) == 0 and fake.seeds == [1000] * 8 + [0] * 2
+
+
+def test_a_trial_whose_score_is_no_number_is_as_bad_as_one_that_diverged(fake, monkeypatch):
+    monkeypatch.setattr(
+        trials,
+        "_score",
+        lambda graph, node, score=trials._score: None if node is fake.ran[2] else score(graph, node),
+    )
+    assert main(TUNED) == 0
+    random, imagenet = read_tuning(TUNING).starts
+    assert ["score" in trial for trial in (*random.trials, *imagenet.trials)] == [True] * 2 + [False] + [
+        True
+    ] * 3
+    assert random.best == 0
 
 
 def test_all_trials_diverge(fake):
