@@ -9,6 +9,8 @@ self-trained.
                                                                       the same cells with each of these values
     python benchmarks/study.py pascal mini --data VOCdevkit --unlabeled rest --policies S1 S4 \\
         --fractions .05 .1 .2 .5 1 --matrix full
+    python benchmarks/study.py coco mini ... --tune 12                first so many trials of learning rate
+                                                                      and weight decay for every start alike
     python benchmarks/study.py ... --dry-run                          what is done, what is left, how long,
                                                                       who waits for whom
     python benchmarks/study.py ... --on slurm --slurm.partition gpu   the same cells as Slurm jobs

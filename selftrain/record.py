@@ -159,6 +159,29 @@ class Scored(msgspec.Struct, frozen=True):
     """every score on it"""
 
 
+class Tuned(msgspec.Struct, frozen=True, kw_only=True):
+    """How the values of a start's tuned fields were chosen: as those of all starts of its study."""
+
+    trials: int
+    """how many were run for each start"""
+    seed: int
+    """of the trials; no reported run has it"""
+    at: dict[str, Any]
+    """where they were run: policy, fraction, steps"""
+    metric: str
+    """what they were judged by, on the val split at their end"""
+    chosen: dict[str, float]
+    """field -> value of the best trial, which this run was trained with"""
+    score: float
+    """of the best trial"""
+    own: dict[str, float]
+    """the recipe's own values, which were the first trial"""
+    own_score: float | None = None
+    """of that trial; null where its loss diverged"""
+    hash: str
+    """of all trials of this start, which stand in tuning.toml beside the record"""
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between two runs of the same cell."""
 
@@ -233,6 +256,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     (`class_report.py`), quality by threshold, some examples"""
     contrasts: str | None = None
     """hash of the registered contrasts of the study it was run in; null where there were none"""
+    tuned: Tuned | None = None
+    """in a study's folder of records: how its hyper-parameters were chosen; null where they are the recipe's.
+    The record in a cell's own folder does not say, as the cell is the same however its values were found"""
     hashes: Hashes
     modules: list[str] = []
     """the modules that its code begins with"""

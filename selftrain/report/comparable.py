@@ -50,6 +50,8 @@ def _values(record: Record) -> dict[str, Any]:
         "human labels": record.labels,
         "number of labelled images": record.labelled_images,
         "first weights": record.hashes.weights,
+        "tuning": record.tuned and [record.tuned.trials, record.tuned.seed, record.tuned.at],
+        "trials of its tuning": record.tuned and record.tuned.hash,
         **record.settings,
     }
 
@@ -58,7 +60,8 @@ def _contexts(record: Record, further: tuple[str, ...]) -> dict[str, tuple]:
     """Within which of a study's records a value must be the same, where that is not all of them.
 
     The pool exists for students alone, and may be the rest of a seed's own labels; weights are those of a
-    start, and of what a study varies besides policy and labels, such as the backbone."""
+    start, and of what a study varies besides policy and labels, such as the backbone.  The values of fields
+    that were tuned, and the trials behind them, are those of a start and of what of it is frozen."""
     seed, fraction, rounds = record.seed, record.settings["fraction"], record.arm.rounds
     labels = (record.labels, fraction)
     student = rounds and (rounds, seed, record.settings["policy"], *labels)
@@ -71,4 +74,13 @@ def _contexts(record: Record, further: tuple[str, ...]) -> dict[str, tuple]:
         "training images": (*labels, seed),
         "number of labelled images": labels,
         "first weights": (record.arm.start, varied, student),
+        **tuned_within(record),
     }
+
+
+def tuned_within(record: Record) -> dict[str, tuple]:
+    """Within which start a tuned field must have one value; none where a record says of no tuning."""
+    if record.tuned is None:
+        return {}
+    start = record.arm.start, record.arm.freeze
+    return {name: start for name in (*record.tuned.chosen, "trials of its tuning")}

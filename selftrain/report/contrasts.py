@@ -252,7 +252,7 @@ def to_toml(contrasts: list[Contrast]) -> str:
 
 
 def _entries(part: dict[str, Any]) -> list[str]:
-    return [f"{name} = {_toml(value)}" for name, value in part.items() if name != "term"]
+    return [f"{name} = {to_toml_value(value)}" for name, value in part.items() if name != "term"]
 
 
 def _plain(part: Contrast | Term | Arm) -> dict[str, Any]:
@@ -269,17 +269,17 @@ def _plain(part: Contrast | Term | Arm) -> dict[str, Any]:
     }
 
 
-def _toml(value: Any) -> str:
+def to_toml_value(value: Any) -> str:
     """A value in TOML.  Its strings are those of json, but for the one character that json leaves bare."""
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{_key(name)} = {_toml(each)}" for name, each in value.items())
+        inside = ", ".join(f"{_key(name)} = {to_toml_value(each)}" for name, each in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(to_toml_value, value))}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else to_toml_value(name)

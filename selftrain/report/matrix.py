@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selftrain.record import Arm, Record, Setting, arms, read
-from selftrain.report.comparable import check_run, check_study
+from selftrain.report.comparable import check_run, check_study, tuned_within
 from selftrain.report.contrasts import CONTRASTS, Registered, read_registered
 from selftrain.report.cost import Cost, chain, cost
 from selftrain.report.effect import Effect, score_of
@@ -26,13 +26,15 @@ def find_axes(records: list[Record]) -> tuple[str, ...]:
     A field that some recipes do not have, because their policy makes it idle or because no student reads it
     there, is an axis only where those that have it differ.  Steps are no axis where each policy has its own;
     where one policy has several, the study has a ladder, and its axis is the `budget`.  What goes with the
-    steps, such as the warm-up, is no axis either.
+    steps, such as the warm-up, is no axis either; nor is what was tuned for each start.
     """
     values: dict[str, set[tuple]] = {}
     contexts = {"steps": ("policy",)} | {name: ("policy", "steps") for name in OF_STEPS}
     for record in records:
+        tuned = tuned_within(record)
         for name, value in record.settings.items():
             within = tuple(record.settings.get(other) for other in contexts.get(name, ()))
+            within = tuned.get(name, within)
             values.setdefault(name, set()).add((within, json.dumps(value)))
     varied = [
         name

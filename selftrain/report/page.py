@@ -16,6 +16,7 @@ from selftrain.report.ladder import ladder_table
 from selftrain.report.matrix import Matrix, read_studies
 from selftrain.report.score_tables import published_table, score_tables
 from selftrain.report.table import Table
+from selftrain.report.tuned import tuning_sentence
 from selftrain.report.verdict import against_paper, coverage, overview, verdict
 from selftrain.system.files import write_atomic
 
@@ -62,7 +63,7 @@ def verdict_markdown(matrix: Matrix, folded: bool = False) -> str:
 
 
 def _measured_on(matrix: Matrix) -> str:
-    """How many runs, on what, what the intervals cover, and the margin."""
+    """How many runs, on what, what the intervals cover, the margin, and what was tuned."""
     machines = sorted({r.measured.hardware["device"] for r in matrix.records})
     codes = {r.hashes.source for r in matrix.records}
     of_codes = "" if len(codes) == 1 else f"; measured with {len(codes)} versions of the code"
@@ -70,7 +71,7 @@ def _measured_on(matrix: Matrix) -> str:
         f"{len(matrix.records)} runs, seeds {', '.join(map(str, matrix.seeds))}, "
         f"{matrix.records[0].split} split, on {'; '.join(machines)}{of_codes}. "
         f"Intervals of 95 % cover {coverage(matrix)}. Differences within {matrix.margin:g} {matrix.metric} "
-        "count as none." + ("" if matrix.budgets else f" {ONE_BUDGET}")
+        "count as none. " + tuning_sentence(matrix) + ("" if matrix.budgets else f" {ONE_BUDGET}")
     )
 
 

@@ -12,6 +12,7 @@ from selftrain.report.places import place_name
 from selftrain.report.published import Number, every, published
 from selftrain.report.statistics import NO_NUMBERS
 from selftrain.report.table import Table, tabulate
+from selftrain.report.tuned import tuning_note
 
 LEGEND = (
     "mean over seeds ± half width of the 95 % interval, n; [ ] published, on the paper's own data and "
@@ -83,7 +84,7 @@ def _scores(matrix: Matrix, name: str, title: str, columns: list[tuple[str, Sett
             ("arm", str),
             *((head, lambda arm, place=place: _text(matrix, arm, place)) for head, place in columns),
         ],
-        LEGEND,
+        f"{LEGEND}; {tuning_note(matrix)}",
         lambda arm: [_numbers(matrix, arm, place) for _, place in columns],
     )
 
@@ -117,7 +118,7 @@ def _label_kinds(matrix: Matrix) -> Table:
                 for head, *which in columns
             ),
         ],
-        LEGEND,
+        f"{LEGEND}; {tuning_note(matrix)}",
         lambda row: [_numbers(matrix, *_cell(row, *which)) for _, *which in columns],
     )
 

@@ -6,18 +6,20 @@ Who waits for whom follows from the declarations of the cells (`Cell.needs`).
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from selftrain import record
 from selftrain.cells import Cell
 from selftrain.label import labels_file
 from selftrain.program import Benchmark
 from selftrain.recipe import Recipe, digest
-from selftrain.record import Record, Setting
+from selftrain.record import Record, Setting, Tuned
 from selftrain.splits import Splits
 from selftrain.study.ladder import ONE_RUNG, Ladder
 from selftrain.study.options import Command, Study
@@ -197,6 +199,8 @@ class Graph:
     """the budgets that its arms are trained for"""
     modules: tuple[str, ...] = ()
     """of the code that its cells begin with; see `provenance`"""
+    tuned: Mapping[tuple[str, str], Tuned] = field(default_factory=dict)
+    """by (start, freeze): how the study tuned it, which its records say"""
     committed: dict[str, Record] = field(default_factory=dict)
     """by key of the cell"""
     unsettled: set[str] = field(default_factory=set)
@@ -301,9 +305,12 @@ class Graph:
         """Its records into the study's folder of records, one file a place of the tables."""
         for cell in node.cells if node.kind != "labels" else ():
             done = record.read(cell.folder / "record.json")
-            if done is not None and self.committed.get(cell.key) != done and self.finished(cell) == done:
-                record.write(self.records / record_name(done, self.varied, self.ladder), done)
-                self.committed[cell.key] = done
+            if done is None or self.finished(cell) != done:
+                continue
+            signed = replace(done, tuned=self.tuned.get((done.arm.start, done.arm.freeze)))
+            if self.committed.get(cell.key) != signed:
+                record.write(self.records / record_name(done, self.varied, self.ladder), signed)
+                self.committed[cell.key] = signed
 
 
 def read_records(folder: Path) -> list[tuple[Path, Record]]:
@@ -317,12 +324,14 @@ def build(
     commands: list[Command],
     records: Path,
     warn: Callable[[str], None],
+    source: Any = None,
 ) -> Graph:
     """The graph of a study's commands.  Reads, or generates, the data once.
 
+    source: of the data, as `make_plans` takes it.
     Raises UserError for data or weights that are not there.
     """
-    plans = make_plans(benchmark, commands, warn)
+    plans = make_plans(benchmark, commands, warn, source)
     ladder = study.ladder(benchmark.recipes[study.recipe]().steps)
     graph = Graph(
         make_nodes(plans, study.varied, ladder),

@@ -4,9 +4,9 @@ import itertools
 import math
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from accelerate.commands.config.config_args import default_config_file, load_config_from_file
@@ -93,6 +93,14 @@ class Study:
     """a file of the few comparisons that the study is made for (TOML), or `none`; they are written beside its
     records before the first cell, and are tested together.  Default: those that stand there, else the usual
     ones of its arms"""
+    tune: int | None = None
+    """tune learning rate and weight decay first: so many trials of T steps for every start, with the same
+    values for all, judged on the val split; a start is then trained with its best ones everywhere.  Default:
+    as the tuning.toml beside the records says, else none"""
+    tune_seed: int | None = None
+    """of the trials; none that is reported.  Default: 1000"""
+    tune_at: tuple[str, ...] = ()
+    """where they are run: policy=S1 fraction=0.2; default: the strongest policy and the largest fraction"""
     name: str | None = None
     """of the study: its records stand in RECORDS/NAME; default: the recipe's name"""
     records: str | None = None
@@ -118,6 +126,7 @@ class Study:
         for fraction in self.fractions:
             refuse(not 0 < fraction <= 1, f"--fractions {fraction} is not in (0, 1]; 10 % is 0.1")
         self._check_budgets()
+        self._check_tuning()
         try:
             shlex.split(self.launch)
         except ValueError as error:
@@ -146,6 +155,31 @@ class Study:
             "--student-budgets says how long students are trained, but --supervised-only trains none; drop "
             "one of the two",
         )
+
+    def _check_tuning(self) -> None:
+        """What stands in the study's file of tuning is looked at later (`tuning.py`)."""
+        refuse(
+            self.tune is not None and self.tune < 2,
+            f"--tune {self.tune}: the first trial of a start has the recipe's own values; give at least 2",
+        )
+        self.tuned_at()
+
+    def tuned_at(self) -> dict[str, Any]:
+        """Policy and fraction that --tune-at names.  Raises UserError for anything else that it says."""
+        found: dict[str, Any] = {}
+        for word in self.tune_at:
+            name, _, value = word.partition("=")
+            refuse(
+                name not in ("policy", "fraction") or not value or name in found,
+                f"--tune-at {word}: give policy=POLICY, fraction=SHARE, or both",
+            )
+            try:
+                found[name] = float(value) if name == "fraction" else value
+            except ValueError:
+                raise UserError(f"--tune-at {word}: a fraction is a number in (0, 1]") from None
+        fraction = found.get("fraction", 1.0)
+        refuse(not 0 < fraction <= 1, f"--tune-at fraction={fraction} is not in (0, 1]; 10 % is 0.1")
+        return found
 
     def axes(self) -> list[tuple[str, list[str]]]:
         """(field of the recipe, its values as they were typed) of each --vary.
@@ -258,11 +292,29 @@ class Command:
     options: tuple[str, ...]
     """of the benchmark, after the name of the preset"""
 
+    def with_values(self, values: Mapping[str, float]) -> "Command":
+        """The same with other values of some numbers; an option that is given twice has its last value.
 
-def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Command]:
+        Raises UserError for whatever the recipe refuses.
+        """
+        words = (
+            word
+            for name, value in values.items()
+            for word in (f"--{name.replace('_', '-')}", shortest(value))
+        )
+        return Command(replace(self.recipe, **values).check(), (*self.options, *words))
+
+
+def commands(
+    benchmark: Benchmark,
+    study: Study,
+    rest: list[str],
+    chosen: Mapping[tuple[str, str], Mapping[str, float]] = {},
+) -> list[Command]:
     """The commands of a study, every start at every place: a whole matrix a seed, and of each seed the
     smallest budget first, so that an early end leaves whole tables of fewer seeds.
 
+    chosen: of a (start, freeze) the values that it was tuned to, by field; others keep the recipe's.
     Raises UserError for whatever the recipe refuses.
     """
     base = benchmark.read([study.recipe, *rest])
@@ -274,14 +326,14 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
     default_precision = launch_precision(study.launch)
     ladder = study.ladder(base.steps)
     found = []
-    for seed, budget, values, setting in itertools.product(
+    for seed, budget, combination, setting in itertools.product(
         study.seeds, ladder.budgets, combinations, study.matrix_settings()
     ):
         policy = setting["policy"]
         steps = ladder.steps(policy, budget)
         recipe = replace(base, **setting, seed=seed, steps=steps)
         recipe, drawn = redrawn(recipe) if study.redraw else (recipe, ())
-        recipe = replace(recipe, **{each.name: each.value for each in values})
+        recipe = replace(recipe, **{each.name: each.value for each in combination})
         poolless = recipe.fraction == 1 and recipe.unlabeled == ("rest",)  # nothing is left to label
         alone = budget not in ladder.students or poolless or not recipe.self_training
         recipe = replace(
@@ -295,13 +347,16 @@ def commands(benchmark: Benchmark, study: Study, rest: list[str]) -> list[Comman
             *("--seed", str(seed), *drawn),
             *(["--steps", str(steps)] if study.steps or budget != 1 else []),
             *rest,
-            *(word for each in values for word in each.words),
+            *(word for each in combination for word in each.words),
             *(["--no-self-training", "--rounds", "1"] if alone else []),
         ]
         for start, freeze in first_arms(base):
-            of_start = replace(recipe, starts=(start,), freeze=(freeze,)).check()
+            values = chosen.get((start, freeze), {})
             frozen = ["--freeze", freeze] if freeze != default_freeze else []
-            found.append(Command(of_start, (*options, "--starts", start, *frozen)))
+            of_start = Command(
+                replace(recipe, starts=(start,), freeze=(freeze,)), (*options, "--starts", start, *frozen)
+            )
+            found.append(of_start.with_values(values))
     # what is wrong with them together: a command has one
     replace(found[0].recipe, starts=base.starts, freeze=base.freeze).check()
     return found

@@ -34,9 +34,14 @@ class Planned:
         return {name: getattr(recipe, name) for name in names if name not in recipe.unused()}
 
 
-def make_plans(benchmark: Benchmark, commands: list[Command], warn: Callable[[str], None]) -> list[Planned]:
-    """What the commands train, and on what data."""
-    source = _Cached(benchmark.source)
+def make_plans(
+    benchmark: Benchmark, commands: list[Command], warn: Callable[[str], None], source: Any = None
+) -> list[Planned]:
+    """What the commands train, and on what data.
+
+    source: a `Cached` one, where further commands are planned on the same data.
+    """
+    source = source or Cached(benchmark.source)
     warned: set[str] = set()
 
     def _warn_once(text: str) -> None:
@@ -64,7 +69,7 @@ def _kinds_of_labels(recipe: Recipe) -> tuple[str, str]:
     return recipe.label_source, recipe.protocol_name
 
 
-class _Cached:
+class Cached:
     """A data source that reads each data set once, however many cells use it."""
 
     def __init__(self, source):

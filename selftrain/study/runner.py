@@ -27,7 +27,9 @@ LINES_OF_A_FAILED_LOG = 15
 class Runner:
     """Nodes in order, each at most once a call; what failed stops only what hangs on it."""
 
-    def __init__(self, graph: Graph, progress: Progress, console: Console):
+    def __init__(self, graph: Graph, progress: Progress, console: Console, earlier: float = 0.0):
+        """earlier: seconds that this process spent on other graphs."""
+        self._earlier = earlier
         self.graph, self.progress, self.console = graph, progress, console
         self.command_seconds: dict[str, float] = {}
         """of the commands of this call, by node"""
@@ -41,19 +43,23 @@ class Runner:
 
         Raises Stopped when told to stop, with everything saved.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._remember_signal)
+        before = {
+            number: signal.signal(number, self._remember_signal) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         self.progress.write()
         try:
-            return self._run_all()
+            code = self._run_all()
         finally:
             self.progress.write()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        return code
 
     def overhead(self) -> str:
         """What the study itself took of its time, from the start of its process; and what its commands took
         besides what their records count.
         """
-        total = time.time() - psutil.Process().create_time() - self._waited_seconds
+        total = time.time() - psutil.Process().create_time() - self._waited_seconds - self._earlier
         commands = sum(self.command_seconds.values())
         recorded = sum(
             min(self.command_seconds[node.id], seconds_of(self.graph, node) or 0.0)

@@ -85,6 +85,18 @@ def unexpected_differences(done: Record, cell: Cell, varied: Iterable[str]) -> l
     return changed_settings(then, now, now.keys() & then.keys() - SET_BY_EVERY_STUDY - set(varied))
 
 
+def _rival(done: Record, graph: Graph) -> tuple[Cell, tuple[str, ...]]:
+    """(the cell that a record of another part of the matrix is compared with, the fields that may differ).
+
+    Where starts are tuned, it is one of the same start; if there is none, the values of that one are its own.
+    """
+    if done.tuned is None:
+        return graph.cells[0], graph.varied
+    same = (cell for cell in graph.cells if cell.arm.supervised == done.arm.supervised)
+    found = next(same, None)
+    return found or graph.cells[0], (*graph.varied, *([] if found else done.tuned.chosen))
+
+
 @dataclass(frozen=True)
 class Stale:
     """What of a study is of other code, data or settings than now."""
@@ -142,7 +154,7 @@ def find_stale(graph: Graph) -> Stale:
     for file, done in read_records(graph.records):
         cell = places.cell(done)
         if cell is None:  # of another part of the matrix
-            reasons = unexpected_differences(done, cells[0], graph.varied)
+            reasons = unexpected_differences(done, *_rival(done, graph))
         else:
             reasons = differences(done, cell, graph.splits[cell.key], graph.finished)
         if cell is None or done.key != cell.key and cell.key in graph.committed:
