@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selftrain.record import RANDOM, Arm, Setting
-from selftrain.report.effect import Effect, effect_of, replicates
+from selftrain.report.effect import Effect, Scores, effect_of_records
 from selftrain.report.matrix import Matrix, Seeds
 from selftrain.report.places import BUDGET
 from selftrain.report.published import Number, published
@@ -97,20 +97,13 @@ def compare(
 
 def difference(records: Seeds, base: Seeds, metric: str) -> Effect | None:
     """The scores of some records less those of others, paired by seed and by resample of the test images."""
-    seeds = sorted(records.keys() & base.keys())
-    if not seeds:
-        return None
-    values = [records[seed].metrics[metric] - base[seed].metrics[metric] for seed in seeds]
-    resampled = [
-        of_arm - of_base
-        for seed in seeds
-        if (of_arm := replicates(records[seed], metric)) is not None
-        and (of_base := replicates(base[seed], metric)) is not None
-    ]
-    sets = {records[seed].hashes.test for seed in seeds}
-    images = min(records[seed].scored_images for seed in seeds)
-    of_all = np.stack(resampled) if len(resampled) == len(seeds) else None
-    return effect_of(values, of_all, images, nested=len(sets) == len(seeds) > 1)
+    pairs = [(records[seed], base[seed]) for seed in sorted(records.keys() & base.keys())]
+
+    def _difference(seed: int, scores: Scores) -> np.ndarray:
+        record, of_base = pairs[seed]
+        return scores(record, metric) - scores(of_base, metric)
+
+    return effect_of_records(pairs, [metric], _difference)
 
 
 def published_difference(matrix: Matrix, question: Question, setting: Setting) -> Number | None:

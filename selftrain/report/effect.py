@@ -12,14 +12,22 @@ Where all seeds share the test images, the levels are crossed, and a variance of
 
 s^2 is the variance over seeds, which already holds each seed's own reading of the images; sigma_b^2 is what
 all seeds share.  A bootstrap of the images alone counts both: with c the shared part and e each seed's own,
-the mean over seeds varies over resamples by v_mean = c + e / S, each seed by v_each = c + e.  So e =
-(v_each - v_mean) S / (S - 1) and sigma_b^2 = v_mean - e / S, each at least 0.  That a resampling of crossed
-factors counts their interaction more than once, and must be corrected for it, is shown in Owen 2007, The
-pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411.  Where each seed has test images of its own,
-the levels are nested, and s^2 / S holds everything."""
+the mean over seeds varies over resamples by v_mean = c + e / S, each seed by v_each = c + e.  That a
+resampling of crossed factors counts their interaction more than once, and must be corrected for it, is shown
+in Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411.  Where each seed has test
+images of its own, the levels are nested, and s^2 / S holds everything.
+
+Both are ends of one case: seeds in groups of n_g, those of a group with the same test images.  With
+k = sum_g (n_g / S)^2, which is 1 where the levels are crossed and 1 / S where they are nested,
+
+    v_mean = k c + e / S    and    v_each = c + e
+
+give c and e, each at least 0.  Of c, s^2 / S holds what differs between the seeds of different groups; the
+rest is sigma_b^2 = c (S k - 1) / (S - 1)."""
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,17 +152,18 @@ def p_text(p: float, name: str = "p") -> str:
 
 
 def effect_of(
-    values: list[float],
+    values: Sequence[float],
     replicates: np.ndarray | None = None,
     images: int = 0,
-    nested: bool = False,
+    tests: Sequence[Hashable] | None = None,
     level: float = 0.95,
 ) -> Effect:
     """The effect from one number a seed.
 
     replicates: (S, B), the same numbers under each of B resamples of the test images; images: how many test
-    images; nested: whether each seed has test images of its own.  Without replicates, seeds that share the
-    test images tell of other seeds alone; one seed with replicates tells of other test images alone.
+    images; tests: of each seed a name of its test images, default the same for all.  Without replicates,
+    seeds that share test images tell of other seeds alone; one seed with replicates tells of other test
+    images alone.
 
     Raises ValueError where there is no value, and where replicates have another number of seeds, fewer than
     two columns, or come without the number of images.
@@ -162,9 +171,10 @@ def effect_of(
     n = len(values)
     _check(n, replicates, images)
     seed_variance = _variance(values) / n if n > 1 else 0.0
-    image_variance, own = (0.0, 0.0) if replicates is None else _of_images(replicates, nested and n > 1)
+    groups = Counter(tests or [None] * n)
+    image_variance, own = (0.0, 0.0) if replicates is None else _of_images(replicates, groups)
     if n > 1:
-        covers = BOTH if nested or replicates is not None else SEEDS
+        covers = BOTH if len(groups) == n or replicates is not None else SEEDS
     else:
         covers = NEITHER if replicates is None else IMAGES
     mean = float(np.mean(values))
@@ -192,22 +202,46 @@ def effect_of(
     )
 
 
-def score_of(records: Iterable[Record], metric: str) -> Effect | None:
-    """The score of some records, one for each seed; None of none."""
-    records = list(records)
-    if not records:
+Scores = Callable[[Record, str], np.ndarray]
+"""Of a record and the name of a score: (1,), the score; or (1 + B,), followed by the same under each of B
+resamples of the test images"""
+
+
+def effect_of_records(
+    of_seeds: Sequence[Sequence[Record]],
+    metrics: Collection[str],
+    number: Callable[[int, Scores], np.ndarray],
+) -> Effect | None:
+    """The effect of a number that is made of the scores of several records of each seed.
+
+    of_seeds: the records of each seed; metrics: which of their scores count; number: called with the place of
+    a seed in `of_seeds`, and with the scores of a record.  None of no seed, and where the number of a seed is
+    not finite.
+    """
+    if not of_seeds:
         return None
-    resampled = [each for r in records if (each := replicates(r, metric)) is not None]
-    of_all = np.stack(resampled) if len(resampled) == len(records) else None
-    nested = len({r.hashes.test for r in records}) == len(records) > 1
-    images = min(r.scored_images for r in records)
-    return effect_of([r.metrics[metric] for r in records], of_all, images, nested)
+    of_resamples = [
+        record.resampled.get(name) or () for each in of_seeds for record in each for name in metrics
+    ]
+    resampled = len(sizes := {len(each) for each in of_resamples}) == 1 and sizes != {0}
+
+    def _scores(record: Record, metric: str) -> np.ndarray:
+        return np.array(
+            [record.metrics[metric], *(record.resampled[metric] if resampled else ())], dtype=float
+        )
+
+    numbers = np.stack([number(seed, _scores) for seed in range(len(of_seeds))])
+    if not np.isfinite(numbers).all():
+        return None
+    images = min(record.scored_images for each in of_seeds for record in each)
+    tests = [tuple(record.hashes.test for record in each) for each in of_seeds]
+    return effect_of(numbers[:, 0].tolist(), numbers[:, 1:] if resampled else None, images, tests)
 
 
-def replicates(record: Record, metric: str) -> np.ndarray | None:
-    """(B,): a record's score under each resample of the test images; None where it has none."""
-    resampled = record.resampled.get(metric)
-    return np.array(resampled, dtype=float) if resampled else None
+def score_of(records: Collection[Record], metric: str) -> Effect | None:
+    """The score of some records, one for each seed; None of none."""
+    of_seeds = [[record] for record in records]
+    return effect_of_records(of_seeds, [metric], lambda seed, scores: scores(of_seeds[seed][0], metric))
 
 
 def _levels(*both: Level) -> tuple[Level, ...]:
@@ -236,20 +270,23 @@ def _variance(values: list[float] | np.ndarray) -> float:
     return variance if variance > _NOTHING**2 else 0.0
 
 
-def _of_images(replicates: np.ndarray, nested: bool) -> tuple[float, float]:
-    """(sigma_b^2, e): variances by the test images that all seeds share, and by each seed's own reading.
+def _of_images(replicates: np.ndarray, groups: Counter) -> tuple[float, float]:
+    """(sigma_b^2, e): variances by the test images that seeds share, and by each seed's own reading.
 
-    Of one seed all is shared: nothing tells the two apart, and other test images change both.
+    groups: how many seeds have each set of test images.  Of one seed all is shared: nothing tells the two
+    apart, and other test images change both.
     """
     seeds = len(replicates)
     each = float(np.mean([_variance(row) for row in replicates]))
     if seeds == 1:
         return each, 0.0
-    if nested:
+    if len(groups) == seeds:
         return 0.0, each
+    k = sum((n / seeds) ** 2 for n in groups.values())
     of_mean = _variance(replicates.mean(0))
-    own = max(0.0, (each - of_mean) * seeds / (seeds - 1))
-    return max(0.0, of_mean - own / seeds), own
+    own = max(0.0, (k * each - of_mean) / (k - 1 / seeds))
+    shared = max(0.0, (of_mean - own / seeds) / k)
+    return shared * (seeds * k - 1) / (seeds - 1), own
 
 
 def chance_of_better(effect: Effect) -> float | None:

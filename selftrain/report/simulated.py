@@ -114,7 +114,8 @@ def effects(
     found = []
     for scores, resampled in studies(truth, seeds, n, number, contrasts.shape[1], images):
         values, replicates = contrasts @ scores, np.tensordot(contrasts, resampled, 1)
-        found.append([effect_of(v.tolist(), r, images, truth.nested) for v, r in zip(values, replicates)])
+        tests = range(seeds) if truth.nested else None
+        found.append([effect_of(v.tolist(), r, images, tests) for v, r in zip(values, replicates)])
     return found
 
 

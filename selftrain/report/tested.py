@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from selftrain.record import Arm, Record, Setting
+from selftrain.record import Arm, Setting
 from selftrain.report.contrasts import ABOVE, EITHER, Contrast, Term, Value, nearest
-from selftrain.report.effect import Effect, effect_of, p_text, replicates
+from selftrain.report.effect import Effect, Scores, effect_of_records, p_text
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
 
@@ -130,28 +130,14 @@ def _numbers(matrix: Matrix, contrast: Contrast) -> tuple[Effect | None, list[st
     ]
     if not complete:
         return None, missing
-    records = {seed: [matrix.at(*each)[seed] for each in seeds_of] for seed in complete}
-    resampled = _resampled(
-        [each for of_seed in records.values() for each in of_seed], contrast.metrics(matrix.metric)
+    effect = effect_of_records(
+        [[matrix.at(*each)[seed] for each in seeds_of] for seed in complete],
+        contrast.metrics(matrix.metric),
+        lambda seed, scores: _number(matrix, contrast, places, complete[seed], scores),
     )
-    numbers = np.stack([_number(matrix, contrast, places, seed, resampled) for seed in complete])
-    if not np.isfinite(numbers).all():
-        return None, [*missing, "a share of what was missing, where nothing was"]
-    images = records[complete[0]][0].scored_images
-    values, of_resamples = numbers[:, 0].tolist(), numbers[:, 1:] if resampled else None
-    return effect_of(values, of_resamples, images, nested(records)), missing
-
-
-def _resampled(records: list[Record], metrics: set[str]) -> bool:
-    """Whether all records have their scores under the same number of resamples of the test images."""
-    found = [replicates(record, metric) for record in records for metric in metrics]
-    return all(each is not None for each in found) and len({len(each) for each in found}) == 1
-
-
-def nested(records: dict[int, list[Record]]) -> bool:
-    """Whether each of several seeds was scored on test images of its own; records: of each seed."""
-    tests = [tuple(record.hashes.test for record in of_seed) for of_seed in records.values()]
-    return len(tests) > 1 and len(set(tests)) == len(tests)
+    if effect is None:
+        missing.append("a share of what was missing, where nothing was")
+    return effect, missing
 
 
 def _of_study(matrix: Matrix, contrast: Contrast) -> tuple[Contrast, list[str]]:
@@ -225,13 +211,13 @@ def _nowhere(matrix: Matrix, contrast: Contrast) -> list[str]:
 
 
 def _number(
-    matrix: Matrix, contrast: Contrast, places: list[Setting], seed: int, resampled: bool
+    matrix: Matrix, contrast: Contrast, places: list[Setting], seed: int, scores: Scores
 ) -> np.ndarray:
     """(1,): the contrast of a seed; or (1 + B,), followed by the same under each resample."""
 
     def _gain(term: Term, setting: Setting) -> np.ndarray:
         metric = term.metric or contrast.metric or matrix.metric
-        score, *others = (scores(matrix.at(arm, setting)[seed], metric, resampled) for arm in term.arms)
+        score, *others = (scores(matrix.at(arm, setting)[seed], metric) for arm in term.arms)
         if not others:
             return score
         gain, lacking = score - others[0], 100 - others[0]
@@ -242,8 +228,3 @@ def _number(
         term.weight * np.mean([_gain(term, setting) for setting in _settings(term, places)], axis=0)
         for term in contrast.terms
     )
-
-
-def scores(record: Record, metric: str, resampled: bool) -> np.ndarray:
-    """(1,): a record's score; or (1 + B,), followed by its scores under each resample of the test images."""
-    return np.array([record.metrics[metric], *(replicates(record, metric) if resampled else ())], dtype=float)

@@ -25,7 +25,10 @@ def noise(seeds: int, number: int, shared: float = 1.0, own: float = 1.0, resamp
 @UNHURRIED
 @given(some.lists(some.floats(-50, 50), min_size=2, max_size=8), some.booleans())
 def test_seeds_alone_are_students_t(values, nested):
-    effect, other = effect_of(values, nested=nested), stats.ttest_1samp(values, 0)
+    effect, other = (
+        effect_of(values, tests=range(len(values)) if nested else None),
+        stats.ttest_1samp(values, 0),
+    )
     if np.std(values) < 1e-6:
         return
     interval = other.confidence_interval(0.95)
@@ -53,13 +56,29 @@ def test_what_seeds_share_of_the_images_is_the_covariance_of_their_replicates(se
 
 def test_the_levels_add_where_they_are_crossed_and_not_where_they_are_nested():
     values, replicates = [1.0, 2.0, 4.0], noise(3, 0)
-    crossed, nested = (effect_of(values, replicates, 100, nested=nested) for nested in (False, True))
+    crossed, nested = (effect_of(values, replicates, 100, tests) for tests in ("aaa", "abc"))
     variance = crossed.seed_variance + crossed.image_variance
     assert crossed.high - crossed.mean == pytest.approx(quantile(0.975, crossed.levels) * variance**0.5)
     assert 2 < crossed.df < 99 and crossed.covers == nested.covers == "other seeds and other test images"
     assert (nested.low, nested.high) == pytest.approx(stats.ttest_1samp(values, 0).confidence_interval())
     assert nested.image_variance == 0
     assert nested.own_image_variance == pytest.approx(replicates.var(axis=1, ddof=1).mean())
+
+
+@pytest.mark.parametrize("tests", ["aaaa", "aabb", "aaab", "aabc", "abcd"])
+def test_the_variance_of_the_mean_is_right_on_average_whichever_seeds_share_test_images(tests):
+    draw, found, seeds = np.random.default_rng(0), [], len(tests)
+    groups = [tests.index(name) for name in tests]  # what a group shares is that of its first seed
+    for _ in range(2000):
+        truth = draw.normal(size=seeds)[groups] + draw.normal(size=seeds)
+        replicates = draw.normal(size=(seeds, 100))[groups] + draw.normal(size=(seeds, 100))
+        effect = effect_of(truth.tolist(), replicates, 1000, tests)
+        found.append((effect.mean, effect.seed_variance + effect.image_variance))
+    means, variances = np.transpose(found)
+    sizes = np.array([tests.count(name) for name in set(tests)])
+    expected = (sizes**2).sum() / seeds**2 + 1 / seeds
+    assert means.var() == pytest.approx(expected, rel=0.1)
+    assert variances.mean() == pytest.approx(expected, rel=0.05)
 
 
 def test_one_seed_speaks_of_other_test_images_alone_and_without_replicates_of_nothing():

@@ -13,7 +13,7 @@ from selftrain.report.contrasts import Contrast, Term, read_contrasts
 from selftrain.report.effect import effect_of
 from selftrain.report.matrix import Matrix
 from selftrain.report.registered import default_contrasts
-from selftrain.report.tested import evaluate, holm, nested, p_of, unit
+from selftrain.report.tested import evaluate, holm, p_of, unit
 from tests.records import ARMS, IMAGENET, IMAGENET_STUDENT, RANDOM_STUDENT, made_up, with_hashes
 from tests.report.studies import study
 
@@ -207,11 +207,19 @@ def test_replicates_are_paired_by_resample_through_a_whole_contrast():
     assert first.covers == "other seeds, on these test images" and first.image_variance == 0
 
 
-def test_seeds_with_test_images_of_their_own_are_nested():
-    records = [made_up(RANDOM, seed=seed) for seed in range(3)]
-    assert not nested({r.seed: [r] for r in records}) and not nested({0: records[:1]})
-    assert nested({r.seed: [with_hashes(r, test=f"t{r.seed}")] for r in records})
-    assert not nested({r.seed: [with_hashes(r, test=f"t{min(r.seed, 1)}")] for r in records})
+@pytest.mark.parametrize(
+    "names, covers",
+    [("aaa", "on these test images"), ("abb", "on these test images"), ("abc", "and other test images")],
+)
+def test_seeds_alone_tell_of_other_test_images_where_each_has_its_own(names, covers):
+    scored = [
+        with_hashes(made_up(arm, seed=s, score=score + s), test=name)
+        for arm, score in ((RANDOM, 10.0), (IMAGENET, 12.0))
+        for s, name in enumerate(names)
+    ]
+    term = Term(weight=1.0, arm=IMAGENET, over=RANDOM)
+    [found] = evaluate(Matrix("x", scored), [Contrast(name="g", question="Q?", terms=(term,))])
+    assert found.effect.covers.endswith(covers)
 
 
 def test_a_share_of_nothing_is_not_taken():

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.slow
 TINY = [
     *("--warmup-steps", "2", "--batch-size", "4", "--shapes.train", "20", "--shapes.val", "10"),
     *("--shapes.test", "10", "--shapes.unlabeled", "24", "--score-threshold", "0.001"),
-    *("--threads", "1", "--starts", "random", "--budgets", "1"),
+    *("--threads", "1", "--starts", "random"),
 ]
-STUDY = ["coco", "study", "--policies", "S1", "--fractions", "1", *TINY, "--records", "records"]
-STUDY += ["--on", "slurm"]
+STUDY = ["coco", "study", "--policies", "S1", "--fractions", "1", *TINY, "--budgets", "1"]
+STUDY += ["--records", "records", "--on", "slurm"]
 
 
 def need(*programs: str) -> None:
