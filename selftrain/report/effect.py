@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selftrain.record import Record
-from selftrain.report.levels import Level, degrees_of_freedom, quantile, upper_tail
+from selftrain.report.levels import Level, degrees_of_freedom, of_images, quantile, upper_tail
 from selftrain.report.statistics import rounded
 
 _NOTHING = 1e-9  # a standard deviation below this is rounding
@@ -172,7 +172,10 @@ def effect_of(
     _check(n, replicates, images)
     seed_variance = _variance(values) / n if n > 1 else 0.0
     groups = Counter(tests or [None] * n)
-    image_variance, own = (0.0, 0.0) if replicates is None else _of_images(replicates, groups)
+    image_variance = own = 0.0
+    if replicates is not None:
+        each = float(np.mean([_variance(row) for row in replicates]))
+        image_variance, own = map(float, of_images(each, _variance(replicates.mean(0)), groups))
     if n > 1:
         covers = BOTH if len(groups) == n or replicates is not None else SEEDS
     else:
@@ -268,25 +271,6 @@ def _variance(values: list[float] | np.ndarray) -> float:
     """The unbiased variance; 0 where the values differ by rounding alone."""
     variance = float(np.var(values, ddof=1))
     return variance if variance > _NOTHING**2 else 0.0
-
-
-def _of_images(replicates: np.ndarray, groups: Counter) -> tuple[float, float]:
-    """(sigma_b^2, e): variances by the test images that seeds share, and by each seed's own reading.
-
-    groups: how many seeds have each set of test images.  Of one seed all is shared: nothing tells the two
-    apart, and other test images change both.
-    """
-    seeds = len(replicates)
-    each = float(np.mean([_variance(row) for row in replicates]))
-    if seeds == 1:
-        return each, 0.0
-    if len(groups) == seeds:
-        return 0.0, each
-    k = sum((n / seeds) ** 2 for n in groups.values())
-    of_mean = _variance(replicates.mean(0))
-    own = max(0.0, (k * each - of_mean) / (k - 1 / seeds))
-    shared = max(0.0, (of_mean - own / seeds) / k)
-    return shared * (seeds * k - 1) / (seeds - 1), own
 
 
 def chance_of_better(effect: Effect) -> float | None:

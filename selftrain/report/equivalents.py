@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from selftrain.record import RANDOM, Arm, Record, Setting
+from selftrain.report.effect import BOTH, SEEDS
 from selftrain.report.label_curves import Curves, Needed, Reading
 from selftrain.report.label_lines import Points
 from selftrain.report.matrix import Matrix
@@ -105,7 +106,10 @@ class Series:
     def points(self) -> dict[Arm, Points]:
         """Of each arm of a pair its runs."""
         arms = dict.fromkeys(arm for pair in self.pairs for arm in pair)
-        return {arm: _points(self._records(arm)) for arm in sorted(arms, key=lambda arm: arm.order)}
+        return {
+            arm: _points(self._records(arm), self.matrix.metric)
+            for arm in sorted(arms, key=lambda arm: arm.order)
+        }
 
     @cached_property
     def curves(self) -> Curves[Arm] | None:
@@ -122,6 +126,14 @@ class Series:
             for place in self._places(arm)
             if self.matrix.stands(arm, place)
         ]
+
+    @property
+    def covers(self) -> str:
+        """What the intervals cover, in words."""
+        every = self.points.values()
+        resampled = all(each.resampled is not None for each in every)
+        nested = all(len(set(each.tests)) == len(set(each.seeds)) > 1 for each in every)
+        return BOTH if resampled or nested else SEEDS
 
     @property
     def examples(self) -> list[Equivalent]:
@@ -178,12 +190,17 @@ def find_series(matrix: Matrix) -> list[Series]:
     return [series for series in found if series.pairs]
 
 
-def _points(records: list[Record]) -> Points:
+def _points(records: list[Record], metric: str) -> Points:
     """Scores are in percent, and more of them is better."""
+    resampled = [r.resampled.get(metric) or () for r in records]
+    known = len(sizes := {len(each) for each in resampled}) == 1 and sizes != {0}
     return Points(
         np.array([r.labelled_images for r in records], float),
         np.array([r.seed for r in records]),
         np.array([100 - r.score for r in records]),
+        100 - np.array(resampled, float) if known else None,
+        min(r.scored_images for r in records),
+        np.array([r.hashes.test for r in records]),
     )
 
 

@@ -130,13 +130,14 @@ def equivalents_table(matrix: Matrix, cost: LabelCost | None = None) -> Table | 
     ]
     reasons = dict.fromkeys(f"{row.equivalent.arm}: {row.equivalent.reason}" for row in rows)
     unknown = "; ".join(each for each in reasons if not each.endswith(": None"))
+    covers = "; or ".join(dict.fromkeys(of.covers for of in find_series(matrix)))
     return tabulate(
         "equivalents",
         "What an arm is worth in labels",
         rows,
         columns,
         "how many labelled images more the arm in the column `of` needs for the same score, with the 95 % "
-        "interval over seeds, read off error curves a + b n^-g (Hoiem et al. 2021), never beyond four times "
+        f"interval ({covers}), read off error curves a + b n^-g (Hoiem et al. 2021), never beyond four times "
         "the most labels; below 0: it needs fewer; training: what the arm takes beyond that other one, its "
         "teachers included"
         + (f"; labelling: {price.words}" if price else "")

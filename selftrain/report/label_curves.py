@@ -5,8 +5,9 @@ towards one common to all arms, and this towards 1/2 (Hoiem et al. 2021, "Learni
 networks", section 3).  Its variance is `s^2 (v0 + v1 / n)`, of which s is the arm's own.
 
 For a fixed exponent this is a weighted straight line in n^-g, which has a closed form; so the fit looks along
-the exponents alone, and the interval of a reading keeps every exponent that the runs allow (a profile with
-quantiles of t: Bates and Watts 1988, "Nonlinear regression analysis and its applications", section 6.1)."""
+the exponents alone, and the interval of a reading keeps every exponent that the runs allow (a
+profile with quantiles of t: Bates and Watts 1988, "Nonlinear regression analysis and its applications",
+section 6.1; where several levels vary, their quantile is that of `levels.py`)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ import numpy as np
 
 from selftrain.report.label_lines import (
     NOISE_FLOOR,
-    PARAMETERS,
     Lines,
     Points,
     fit_lines,
@@ -24,6 +24,8 @@ from selftrain.report.label_lines import (
     noise_scale,
     noise_shape,
 )
+from selftrain.report.label_spread import Side, difference
+from selftrain.report.levels import quantile
 
 EXPONENTS = np.linspace(0.05, 1.5, 16)
 CLOSE = np.array([-3, -2.4, -1.8, -1.2, -0.8, -0.4, 0.4, 0.8, 1.2, 1.8, 2.4, 3])
@@ -106,16 +108,17 @@ class Curves(Generic[Key]):
         It is never read off beyond `REACH` times the most labels that `base` was trained with, nor below the
         fewest by that factor.
         """
-        from scipy import stats
-
         value = self.value(key, base, labels)
         grid = np.union1d(np.geomspace(*self._reach(base), READINGS), value.labels)
         excess, of_key, of_base = self._exponents_of(key, base)
-        difference, variance, freedom = self.difference(key, base, labels, grid, of_key, of_base)
-        profile = excess[:, None] + difference**2 / variance
+        away, levels = difference(
+            self._side(key, np.array([labels])), self._side(base, grid), of_key, of_base
+        )
+        profile = excess[:, None] + away**2 / sum(variance for variance, _ in levels)
         at = profile.argmin(0), np.arange(len(grid))
         # the ratio to what a t test rejects, as a root, so that it is nearly straight between two readings
-        beyond = profile[at] ** 0.5 / stats.t.ppf((1 + LEVEL) / 2, freedom[at]) - 1
+        there = [(variance[at], freedom[at]) for variance, freedom in levels]
+        beyond = profile[at] ** 0.5 / quantile((1 + LEVEL) / 2, there) - 1
         # the value itself is never ruled out, nor is one beyond the last reading
         beyond[np.searchsorted(grid, value.labels)] = -1.0
         return Needed(value, *_ends(grid, beyond, value))
@@ -129,7 +132,7 @@ class Curves(Generic[Key]):
         x = self._x(sizes[[0, -1]], self.exponents[key])[-1]
         # the fall is the slope times a known number
         width = abs(x[0] - x[1]) * (self.scales[key] / self.lines[key].spread[-1]) ** 0.5
-        return fall > stats.t.ppf((1 + LEVEL) / 2, self._freedom(key)) * width
+        return fall > stats.t.ppf((1 + LEVEL) / 2, self.points[key].freedom) * width
 
     def rises(self, key: Key) -> tuple[int, int] | None:
         """Two neighbouring numbers of labels between which the mean error clearly rises, or None."""
@@ -145,95 +148,15 @@ class Curves(Generic[Key]):
         clear = rise[worst] > stats.t.ppf(0.995, max(1, freedom))
         return (int(sizes[worst]), int(sizes[worst + 1])) if clear else None
 
-    def difference(
-        self,
-        key: Key,
-        base: Key,
-        labels: float,
-        others: np.ndarray,
-        of_key: np.ndarray,
-        of_base: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The error of `key` with `labels` less that of `base` with each of `others` (M,).
-
-        of_key, of_base: positions (P,) among the two arms' exponents.  Returns the difference, its variance
-        and that variance's degrees of freedom, (P, M) each.  Two arms of one seed share their labelled
-        images, and a student has its teacher's mistakes; so errors of the same seed and number of labels vary
-        together.  Where all runs of a seed go together (one lucky first weight), the seeds differ by more
-        than their runs tell: the excess counts with seeds - 1 degrees of freedom (Satterthwaite 1946, "An
-        approximate distribution of estimates of variance components").
-        """
-        one, two = self.lines[key], self.lines[base]
-        x = self._x(np.array([labels]), self.exponents[key])
-        away = self._x(others, self.exponents[base]) - two.centre
-        difference = one.at(x)[of_key] - two.at(away + two.centre)[of_base]
-        mean, slope = one.influence()
-        ours = mean + (x - one.centre) * slope
-        mean, slope = two.influence()
-        away = away[of_base]
-        runs, others_runs = self._shared(key, base)
-        shared = ours[:, runs] / one.weights[runs]
-        own = (ours**2 / one.weights).sum(1)[of_key, None]
-        of_other = 1 / two.weights.sum() + away**2 / two.spread[of_base, None]
-        both = (shared @ mean[others_runs])[of_key, None]
-        both = both + (shared @ slope[:, others_runs].T)[of_key, of_base, None] * away
-        model, freedom = self._together(key, base, own, of_other, both)
-        seeds = np.union1d(self.points[key].seeds, self.points[base].seeds)
-        if len(seeds) < 2:
-            return difference, model, freedom
-        residuals = two.residuals[-1]
-        mine = _by_seed(ours * one.residuals[-1], self.points[key].seeds, seeds)[of_key]
-        level = _by_seed((mean * residuals)[None], self.points[base].seeds, seeds)
-        tilt = _by_seed(slope * residuals, self.points[base].seeds, seeds)[of_base]
-        # the variance over seeds of (mine - level) - tilt * away
-        fixed = mine - level
-        fixed, tilt = (each - each.mean(1, keepdims=True) for each in (fixed, tilt))
-        squares = (fixed**2).sum(1)[:, None] - 2 * (fixed * tilt).sum(1)[:, None] * away
-        squares = squares + (tilt**2).sum(1)[:, None] * away**2
-        between = np.maximum(0.0, len(seeds) / (len(seeds) - 1) * squares - model)
-        total = model + between
-        return difference, total, total**2 / (model**2 / freedom + between**2 / (len(seeds) - 1))
-
-    def _together(
-        self, key: Key, base: Key, own: np.ndarray, of_base: np.ndarray, both: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The variance of a difference and its degrees of freedom, from the shares of two arms in it."""
-        one, two, covariance = self.scales[key], self.scales[base], self._covariance(key, base)
-        variance = own * one + of_base * two - 2 * both * covariance
-        # the 2 x 2 covariance is that of a Wishart distribution: tr(M S)^2 / tr(M S M S) of its freedom
-        first, second = own * one - both * covariance, of_base * two - both * covariance
-        across = (own * covariance - both * two) * (of_base * covariance - both * one)
-        square = np.maximum(first**2 + second**2 + 2 * across, 1e-30)
-        variance = np.maximum(variance, NOISE_FLOOR * (own + of_base))
-        freedom = min(self._freedom(key), self._freedom(base))
-        return variance, freedom * np.clip(variance**2 / square, 1.0, 2.0)
-
-    def _covariance(self, key: Key, base: Key) -> float:
-        """Of the errors of two arms with the same seed and the same number of labels."""
-        ours, theirs = self._shared(key, base)
-        if len(ours) <= PARAMETERS + 1:
-            return 0.0
-        one, two = self.lines[key], self.lines[base]
-        products = one.residuals[-1][ours] * two.residuals[-1][theirs] * one.weights[ours]
-        largest = 0.95 * (self.scales[key] * self.scales[base]) ** 0.5
-        return float(np.clip(products.sum() / (len(ours) - PARAMETERS), -largest, largest))
-
-    def _shared(self, key: Key, base: Key) -> tuple[np.ndarray, np.ndarray]:
-        """The positions of the runs that two arms have with the same seed and the same number of labels."""
-        places = [list(zip(each.labels, each.seeds)) for each in (self.points[key], self.points[base])]
-        there = {place: n for n, place in enumerate(places[1])}
-        pairs = [(n, there[place]) for n, place in enumerate(places[0]) if place in there]
-        ours, theirs = zip(*pairs) if pairs else ((), ())
-        return np.array(ours, int), np.array(theirs, int)
-
     def _reach(self, key: Key) -> tuple[float, float]:
         """The fewest and the most labels that a curve is read at."""
         sizes = self.points[key].sizes
         return sizes[0] / REACH, sizes[-1] * REACH
 
-    def _freedom(self, key: Key) -> int:
-        """The degrees of freedom of an arm's noise."""
-        return max(1, len(self.points[key].labels) - PARAMETERS)
+    def _side(self, key: Key, labels: np.ndarray) -> Side:
+        """An arm, read with so many labels (M,)."""
+        x = self._x(labels, self.exponents[key])
+        return Side(self.points[key], self.lines[key], self.scales[key], x)
 
     # ---- exponents ---------------------------------------------------------------------------------
 
@@ -296,11 +219,6 @@ class Curves(Generic[Key]):
 
     def _all_lines(self) -> dict[Key, Lines]:
         return {key: self._line(key, self.exponents[key]) for key in self.points}
-
-
-def _by_seed(values: np.ndarray, of: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Sums (G, S) over the runs of each seed of values (G, N)."""
-    return np.stack([values[:, of == seed].sum(1) for seed in seeds], 1)
 
 
 def _ends(grid: np.ndarray, beyond: np.ndarray, value: Reading) -> tuple[Reading, Reading]:

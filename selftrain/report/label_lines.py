@@ -25,6 +25,12 @@ class Points:
     seeds: np.ndarray
     errors: np.ndarray
     """in percent: 100 less the score"""
+    resampled: np.ndarray | None = None
+    """(N, B): the same under each of B resamples of the test images; None where these are not known"""
+    images: int = 0
+    """how many test images; 0 where that is not known"""
+    tests: np.ndarray | None = None
+    """a name of each run's test images; None where they are not known"""
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -40,6 +46,11 @@ class Points:
     def counts(self) -> np.ndarray:
         """The runs at each of them (F,)."""
         return np.array([(self.labels == size).sum() for size in self.sizes])
+
+    @property
+    def freedom(self) -> int:
+        """The degrees of freedom of the noise about a curve."""
+        return max(1, len(self.labels) - PARAMETERS)
 
     @cached_property
     def squares(self) -> np.ndarray:

@@ -12,21 +12,47 @@ statistic.
 
 scipy is imported where a quantile is asked for, and not with this file, as in `statistics.py`."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
-Level = tuple[float, float]  # a variance of the mean, and its degrees of freedom
+import numpy as np
+
+Number = TypeVar("Number", float, np.ndarray)
+Level = tuple[Number, Number]  # a variance of the mean, and its degrees of freedom
 
 
-def quantile(probability: float, levels: Sequence[Level]) -> float:
+def of_images(each: Number, of_mean: Number, groups: Counter) -> tuple[Number, Number]:
+    """Variances over resamples of the test images, taken apart: (sigma_b^2, e) of `effect.py`.
+
+    sigma_b^2 is of the mean over seeds, by the test images that seeds share, beside what the spread over
+    seeds already holds; e is of one seed, by its own reading of them.
+
+    each: of one seed's number, the mean over seeds; of_mean: of the mean over seeds; groups: how many seeds
+    have each set of test images.  Of one seed all is shared: nothing tells the two apart, and other test
+    images change both.
+    """
+    seeds = groups.total()
+    if seeds == 1:
+        return each, 0 * each
+    if len(groups) == seeds:
+        return 0 * each, each
+    k = sum((n / seeds) ** 2 for n in groups.values())
+    own = np.maximum(0.0, (k * each - of_mean) / (k - 1 / seeds))
+    shared = np.maximum(0.0, (of_mean - own / seeds) / k)
+    return shared * (seeds * k - 1) / (seeds - 1), own
+
+
+def quantile(probability: float, levels: Sequence[Level]) -> Number:
     """The value that the statistic mean / standard error stays below with this probability, if the truth is
     0.
 
-    levels: at least one with a variance above 0.
+    levels: at least one with a variance above 0; of numbers, or of arrays of one shape.
     """
     from scipy import special
 
     weights = sum(variance for variance, _ in levels)
-    return float(sum(v * special.stdtrit(df, probability) for v, df in levels if v > 0) / weights)
+    return sum(v * special.stdtrit(df, probability) for v, df in levels) / weights
 
 
 def upper_tail(statistic: float, levels: Sequence[Level]) -> float:

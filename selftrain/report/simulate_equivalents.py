@@ -26,6 +26,8 @@ FRACTIONS = {4: (0.1, 0.25, 0.5, 1.0), 5: (0.05, 0.1, 0.2, 0.5, 1.0)}
 ALL_LABELS = 1000
 SIZES = ((3, 4), (5, 5))
 """Seeds and fractions of the studies of most regimes"""
+RESAMPLES, IMAGES = 100, 500
+"""Of the test images of a study"""
 EVERY_SIZE = tuple((seeds, fractions) for seeds in (3, 5) for fractions in FRACTIONS)
 
 
@@ -54,6 +56,9 @@ class Regime:
     """standard deviation of what all runs of a seed have in common: each seed has its own test images"""
     of_arm: float = 0.0
     """the same, of what the runs of one arm and one seed have in common"""
+    of_images: float = 0.0
+    """the same, of what the test images do to all seeds of an arm alike: half of its variance with every
+    number of labels, half with each its own; a study then has its errors under resamples of them"""
 
     def error(self, labels: np.ndarray, fewest: float, other: bool) -> np.ndarray:
         """The true error with so many labels."""
@@ -77,6 +82,8 @@ REGIMES = (
     Regime("both arms of a seed together (0.6)", together=0.6),
     Regime("own test images for each seed", of_seed=1.5),
     Regime("luck of an arm's seed at all fractions", noise=0.6, of_arm=0.6),
+    Regime("shared test images", of_images=0.6),
+    Regime("shared test images, more than seeds", noise=0.5, of_images=1.0),
     Regime("noisy", noise=2.0),
     Regime("exponent 0.3", exponent=0.3, b=60.0, a=5.0),
     Regime("exponent 0.8", exponent=0.8),
@@ -99,10 +106,27 @@ def simulate(regime: Regime, seeds: int, fractions: int, study: int) -> dict[str
     noise = noise + regime.of_seed * random.standard_normal((1, seeds, 1))
     noise = noise + regime.of_arm * random.standard_normal((2, seeds, 1))
     which, every = np.tile(labels, seeds), np.repeat(np.arange(seeds), fractions)
-    return {
-        name: Points(which, every, regime.error(which, labels[0], name == "other") + noise[n].ravel())
-        for n, name in enumerate(("base", "other"))
-    }
+    found = {}
+    for n, name in enumerate(("base", "other")):
+        errors = regime.error(which, labels[0], name == "other") + noise[n].ravel()
+        if not regime.of_images:
+            found[name] = Points(which, every, errors)
+            continue
+        errors = errors + _by_images(regime, random, seeds, fractions, 1)[:, 0]
+        # a seed's own reading of the test images is a part of its noise: a quarter of the variance
+        own = regime.noise / 2 * random.standard_normal((len(errors), RESAMPLES))
+        resampled = errors[:, None] + _by_images(regime, random, seeds, fractions, RESAMPLES) + own
+        found[name] = Points(which, every, errors, resampled, IMAGES, np.zeros(len(errors)))
+    return found
+
+
+def _by_images(
+    regime: Regime, random: np.random.Generator, seeds: int, fractions: int, draws: int
+) -> np.ndarray:
+    """(N, draws): what draws of the test images do to the runs of an arm."""
+    moves = random.standard_normal((1, 1, draws)) + random.standard_normal((1, fractions, draws))
+    moves = regime.of_images * 0.5**0.5 * np.repeat(moves, seeds, 0)
+    return moves.reshape(seeds * fractions, draws)
 
 
 def holds(needed: Needed, truth: float) -> bool:

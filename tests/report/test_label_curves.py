@@ -1,5 +1,7 @@
 """Error curves over labels, and readings of one against another: exact where there is no noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +95,29 @@ def test_seeds_that_go_together_widen_the_interval():
         needed = Curves({"base": base, "other": other}).read("other", "base", 200)
         width[name] = needed.high.labels / needed.low.labels
     assert width["together"] > 1.3 * width["mixed"]
+
+
+def moved(runs: Points, moves: np.ndarray, tests=(0, 0, 0)) -> Points:
+    """With errors under resamples that move them all alike, (B,), or each seed's in its own way, (3, B)."""
+    resampled = runs.errors[:, None] + (moves if moves.ndim == 1 else moves[runs.seeds])
+    return replace(runs, resampled=resampled, images=100, tests=np.array(tests)[runs.seeds])
+
+
+def test_test_images_widen_an_interval_where_seeds_share_them_and_the_two_arms_read_them_differently():
+    draw = np.random.default_rng(0)
+    alike, other, each = draw.normal(size=50), draw.normal(size=50), draw.normal(size=(3, 50))
+    base, arm = points(curve(20, 40, 0.5), noise=0.3), points(curve(20, 30, 0.5), noise=0.2)
+
+    def _width(one: Points, two: Points) -> float:
+        needed = Curves({"base": one, "other": two}).read("other", "base", 200)
+        return needed.high.labels / needed.low.labels
+
+    without = _width(base, arm)
+    assert _width(moved(base, alike), moved(arm, alike)) == pytest.approx(without, rel=1e-6)  # it cancels
+    assert _width(moved(base, alike), arm) == without  # half of it known is not known
+    assert _width(moved(base, alike), moved(arm, other)) > 1.3 * without
+    nested = {"tests": (0, 1, 2)}  # each seed's own images are a part of the spread over seeds
+    assert _width(moved(base, each, **nested), moved(arm, 2 * each, **nested)) == pytest.approx(without)
 
 
 def test_what_all_runs_of_a_seed_have_in_common_cancels():
