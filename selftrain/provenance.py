@@ -46,7 +46,8 @@ def sources(modules: tuple[str, ...]) -> dict[str, str]:
     return {name: meaning(names[name]) for name in sorted(names) if name not in NOT_DECIDING}
 
 
-def closure(modules: tuple[str, ...]) -> set[Path]:
+@functools.cache
+def closure(modules: tuple[str, ...]) -> frozenset[Path]:
     """The files of these modules and of all that they import, directly or not, within this project."""
     found: set[Path] = set()
     waiting = [file for module in modules for file in _files(module)]
@@ -55,7 +56,7 @@ def closure(modules: tuple[str, ...]) -> set[Path]:
         if file not in found:
             found.add(file)
             waiting += [each for module in _imports(file) for each in _files(module)]
-    return found
+    return frozenset(found)
 
 
 def _files(module: str) -> list[Path]:

@@ -26,14 +26,22 @@ def tree(tmp_path, monkeypatch):
     for package in provenance.PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    return tmp_path
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    """What was found of files that are others now."""
+    for each in (provenance.closure, provenance._tree, provenance._imports, provenance.meaning):
+        each.cache_clear()
 
 
 def changes(tree, edit) -> list[str]:
     """The files that count as changed when `edit` has been at work."""
     before = provenance.sources(MODULES)
     edit()
-    provenance._tree.cache_clear(), provenance._imports.cache_clear(), provenance.meaning.cache_clear()
+    forget()
     return provenance.changed(before, provenance.sources(MODULES))
 
 
