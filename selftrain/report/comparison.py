@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selftrain.record import RANDOM, Arm, Setting
+from selftrain.report.cost import chain
 from selftrain.report.effect import Effect, Scores, effect_of_records
 from selftrain.report.matrix import Matrix, Seeds
 from selftrain.report.places import BUDGET
@@ -77,6 +78,21 @@ def rival_place(matrix: Matrix, question: Question, setting: Setting) -> Setting
             if abs(matrix.cost(question.base, place).images - images) <= SAME_COST * images:
                 return place
     return None
+
+
+def seconds_of_seed(matrix: Matrix, question: Question, setting: Setting) -> float:
+    """What one seed of both sides of an answer took, with all that they were made from, each cell once.
+
+    It is the mean over the seeds that have both.  Only where `answer` has an effect.
+    """
+    of_base = rival_place(matrix, question, setting) if question.equal_cost else setting
+    records, base = matrix.at(question.arm, setting), matrix.at(question.base, of_base)
+    shared = records.keys() & base.keys()
+    cells = [
+        {each.key: each for each in (*chain(records[s], matrix.by_key), *chain(base[s], matrix.by_key))}
+        for s in shared
+    ]
+    return sum(each.measured.seconds for of_seed in cells for each in of_seed.values()) / len(shared)
 
 
 def compare(

@@ -51,7 +51,7 @@ class Effect:
     mean: float
     """in the unit of the metric"""
     low: float
-    """lower end of the interval; nan without one"""
+    """lower end of the interval; nan without one, and where there is no spread to make one of"""
     high: float
     """upper end of the interval; nan without one"""
     n: int
@@ -88,8 +88,12 @@ class Effect:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves zero out.
+
+        One seed is never clear: nothing is known of others.  Nor are several that do not differ at all: that
+        they happen to be equal does not make other ones equal.
+        """
+        return self.n > 1 and (self.low > 0 or self.high < 0)
 
     @property
     def bounded(self) -> bool:
@@ -117,11 +121,11 @@ class Effect:
         It `helps` or `hurts` where the interval leaves zero out, and is `equivalent` where the interval
         lies inside plus and minus `margin`, in the unit of the metric.  An effect can be both: there is
         one, and it is too small to matter.  Then both are said, since each answers a question of its own.
-         By an interval of 95 % the second is a test of equivalence at 2.5 % a side (Schuirmann 1987, J.
+        By an interval of 95 % the second is a test of equivalence at 2.5 % a side (Schuirmann 1987, J.
         Pharmacokinetics and Biopharmaceutics 15, 657-680), more careful than the usual 5 %.  All else is
-        `open`.
+        `open`: one seed always, and several that do not differ at all.
         """
-        inside = -margin < self.low and self.high < margin
+        inside = self.n > 1 and -margin < self.low and self.high < margin
         if self.clear:
             return ("helps" if self.mean > 0 else "hurts") + (
                 ", equivalent within the margin" if inside else ""
@@ -135,11 +139,11 @@ class Effect:
         """
         effect = f"{rounded(self.mean, digits, '+')} {metric}"
         seeds = "one seed" if self.n == 1 else f"n = {self.n} seeds"
-        if math.isnan(self.low):
-            return f"{effect}, {seeds}: no interval"
-        if not self.spread:
+        if not self.spread and self.covers != NEITHER:
             where = "under every resample of the test images" if self.n == 1 else f"with every one of {seeds}"
             return f"{effect} {where}: no spread to test"
+        if not self.bounded:
+            return f"{effect}, {seeds}: no interval"
         low, high = (rounded(end, digits, "+") for end in (self.low, self.high))
         what = f" ({self.covers})" if covers else ""
         interval = f"{100 * self.level:g} % interval {low} to {high}{what}"
@@ -187,8 +191,6 @@ def effect_of(
         half_width = quantile((1 + level) / 2, levels) * error
         df = float(degrees_of_freedom((1 + level) / 2, levels))
         p = 2 * upper_tail(abs(mean) / error, levels)
-    elif covers != NEITHER:
-        half_width = 0.0
     return Effect(
         mean=mean,
         low=mean - half_width,
@@ -226,7 +228,8 @@ def effect_of_records(
     of_resamples = [
         record.resampled.get(name) or () for each in of_seeds for record in each for name in metrics
     ]
-    resampled = len(sizes := {len(each) for each in of_resamples}) == 1 and sizes != {0}
+    images = min(record.scored_images for each in of_seeds for record in each)
+    resampled = images > 1 and len(sizes := {len(each) for each in of_resamples}) == 1 and sizes != {0}
 
     def _scores(record: Record, metric: str) -> np.ndarray:
         return np.array(
@@ -236,7 +239,6 @@ def effect_of_records(
     numbers = np.stack([number(seed, _scores) for seed in range(len(of_seeds))])
     if not np.isfinite(numbers).all():
         return None
-    images = min(record.scored_images for each in of_seeds for record in each)
     tests = [tuple(record.hashes.test for record in each) for each in of_seeds]
     return effect_of(numbers[:, 0].tolist(), numbers[:, 1:] if resampled else None, images, tests)
 
@@ -274,7 +276,8 @@ def _variance(values: list[float] | np.ndarray) -> float:
 
 
 def chance_of_better(effect: Effect) -> float | None:
-    """P(A > B): the chance that the difference of a further seed is above zero; None of one seed.
+    """P(A > B): the chance that the difference of a further seed is above zero; None of one seed,
+    and of seeds that do not differ at all.
 
     The further seed is scored on as many other test images where the interval covers them, else on the
     same. Its difference has Student's predictive distribution: the spread of one seed and the error of the
@@ -289,5 +292,5 @@ def chance_of_better(effect: Effect) -> float | None:
         (effect.seed_variance * (effect.n + 1), effect.n - 1), (2 * effect.image_variance, effect.images - 1)
     )
     if not levels:
-        return 0.5 * (1 + float(np.sign(effect.mean)))
+        return None
     return 1 - upper_tail(effect.mean / _root_of_sum(levels), levels)

@@ -193,13 +193,14 @@ def find_series(matrix: Matrix) -> list[Series]:
 def _points(records: list[Record], metric: str) -> Points:
     """Scores are in percent, and more of them is better."""
     resampled = [r.resampled.get(metric) or () for r in records]
-    known = len(sizes := {len(each) for each in resampled}) == 1 and sizes != {0}
+    images = min(r.scored_images for r in records)
+    known = images > 1 and len(sizes := {len(each) for each in resampled}) == 1 and sizes != {0}
     return Points(
         np.array([r.labelled_images for r in records], float),
         np.array([r.seed for r in records]),
         np.array([100 - r.score for r in records]),
         100 - np.array(resampled, float) if known else None,
-        min(r.scored_images for r in records),
+        images,
         np.array([r.hashes.test for r in records]),
     )
 

@@ -55,47 +55,80 @@ def choices(matrix: Matrix, ladder: Setting, described: Callable[[Matrix, Effect
         return []
     said, lines = None, []
     for images in sorted({point.images for point in points}):
-        affordable = [point for point in points if point.images <= images]
-        best, second = _leaders(affordable)
-        if second is None or (best.name, second.name) == said:
+        best, rivals = _ranked(matrix, [point for point in points if point.images <= images])
+        names = [best.name, *(each.point.name for each in rivals)]
+        if not rivals or names == said:
             continue
-        said = best.name, second.name
-        text, effect = _chosen(matrix, best, second, points)
-        lines.append(
-            f"Up to {images:,} images: {text}" + (f": {described(matrix, effect)}" if effect else "")
-        )
+        said = names
+        text, meant = _chosen(matrix, best, rivals, points)
+        first = meant[0]
+        numbers = described(matrix, first.effect) if first.effect else "no seed has both"
+        against = f"against {first.point.name}, " if len(meant) > 1 else ""
+        lines.append(f"Up to {images:,} images: {text}: {against}{numbers}")
     return lines
 
 
-def _leaders(points: list[Point]) -> tuple[Point, Point | None]:
-    """The point with the highest mean, and the highest one of another arm."""
-    best = max(points, key=lambda point: point.score.mean)
-    others = [point for point in points if point.arm != best.arm]
-    return best, max(others, key=lambda point: point.score.mean, default=None)
+@dataclass(frozen=True)
+class _Rival:
+    """Another arm's best point, and how far the best of all is ahead of it."""
+
+    point: Point
+    effect: Effect | None
+    """on the seeds that both have; None where there are none"""
+
+    def word(self, margin: float) -> str:
+        """behind, equivalent or open."""
+        if self.effect is None:
+            return "open"
+        if "equivalent" in self.effect.word(margin):
+            return "equivalent"
+        return "behind" if self.effect.clear and self.effect.mean > 0 else "open"
 
 
-def _chosen(matrix: Matrix, best: Point, second: Point, points: list[Point]) -> tuple[str, Effect | None]:
-    """What is said of the two best, and their difference on the seeds that both have.
+def _ranked(matrix: Matrix, points: list[Point]) -> tuple[Point, list[_Rival]]:
+    """The point with the highest mean over all its seeds, and the best one of each other arm, in that order.
 
-    They are ranked over all seeds.  A cheaper arm is beaten only where it was given as much, too.
+    Where the second is ahead on the seeds that both have, these decide.
     """
-    effect = compare(matrix, best.arm, second.arm, best.place, second.place)
+    of_arms: dict[Arm, Point] = {}
+    for point in sorted(points, key=lambda point: -point.score.mean):
+        of_arms.setdefault(point.arm, point)
+    best, *others = of_arms.values()
+    if others:
+        ahead = compare(matrix, best.arm, others[0].arm, best.place, others[0].place)
+        if ahead is not None and ahead.mean < 0:
+            best, others = others[0], [best, *others[1:]]
+    return best, [
+        _Rival(each, compare(matrix, best.arm, each.arm, best.place, each.place)) for each in others
+    ]
+
+
+def _chosen(
+    matrix: Matrix, best: Point, rivals: list[_Rival], points: list[Point]
+) -> tuple[str, list[_Rival]]:
+    """What is said of the best point, and the rivals of whom it is said.
+
+    It is chosen only where every other arm is behind.  A cheaper arm is beaten only where it was given as
+    much, too.
+    """
     shown = f"{best.name} ({rounded(best.score.mean, matrix.digits)} {matrix.metric})"
-    if effect is None:
-        return f"{shown} is best; no seed has both it and {second.name}", None
-    if effect.mean < 0:
-        best, second = second, best
-        effect = compare(matrix, best.arm, second.arm, best.place, second.place)
-        shown = f"{best.name} ({rounded(best.score.mean, matrix.digits)} {matrix.metric})"
-    word = effect.word(matrix.margin)
-    says = f"open between {shown} and {second.name}"
-    if effect.clear and not _given_as_much(best, second, points):
-        says = f"{shown} is ahead of {second.name}, which saw {second.images:,} images only"
-    elif effect.clear:
-        says = f"choose {shown} over {second.name}"
-    elif word == "equivalent":
-        says = f"{shown} and {second.name} are equivalent"
-    return says, effect
+    of: dict[str, list[_Rival]] = {"open": [], "equivalent": [], "behind": []}
+    for each in rivals:
+        of[each.word(matrix.margin)].append(each)
+    if of["open"]:
+        return f"open between {shown} and {_names(of['open'])}", of["open"]
+    if of["equivalent"]:
+        return f"{shown} and {_names(of['equivalent'])} are equivalent", of["equivalent"]
+    second = rivals[0].point
+    if not _given_as_much(best, second, points):
+        return f"{shown} is ahead of {second.name}, which saw {second.images:,} images only", rivals[:1]
+    return f"choose {shown} over {_names(rivals)}", rivals
+
+
+def _names(rivals: list[_Rival]) -> str:
+    """`random, T`, or `each of (random, T; imagenet, 3T)`."""
+    names = [each.point.name for each in rivals]
+    return names[0] if len(names) == 1 else f"each of ({'; '.join(names)})"
 
 
 def _given_as_much(best: Point, other: Point, points: list[Point]) -> bool:

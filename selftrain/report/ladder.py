@@ -14,10 +14,13 @@ from selftrain.report.matrix import Matrix
 from selftrain.report.places import BUDGET, place_name, rung_name
 from selftrain.report.table import Table, tabulate
 
+LONGER = 2.99
+"""So many times the steps must gain nothing for a budget to be long enough: 3, but for rounding"""
+
 
 @dataclass(frozen=True)
 class Step:
-    """From one rung of an arm's ladder to the next."""
+    """From one rung of an arm's ladder to a longer one."""
 
     arm: Arm
     place: Setting
@@ -25,20 +28,20 @@ class Step:
     low: float
     """budget of the lower rung"""
     high: float
-    """budget of the next one"""
+    """budget of the longer one"""
     gain: Effect
     """what the longer training adds"""
 
     def word(self, margin: float) -> str:
         """What is said of the lower rung.
 
-        *converged*: the whole interval of the gain lies below the margin; *still gains*: it lies above zero,
-        and not below the margin; else *open*.
+        *converged*: the whole interval of the gain lies below the margin, with `LONGER` times the steps or
+        more; *still gains*: it lies above zero, and not below the margin; else *open*, as of one seed.
         """
-        if self.gain.n < 2 and not self.gain.bounded:
+        if self.gain.n < 2:
             return "open"
         if self.gain.high < margin:
-            return "converged"
+            return "converged" if self.high >= LONGER * self.low else "open"
         return "still gains" if self.gain.low > 0 else "open"
 
     @property
@@ -48,14 +51,18 @@ class Step:
 
 
 def steps(matrix: Matrix) -> list[Step]:
-    """Every step of every arm's ladder, in the order of tables; empty where the study has one budget."""
+    """Every step of every arm's ladder, in the order of tables; empty where the study has one budget.
+
+    A rung is compared with the next one that is `LONGER` times as long, or else with the next one.
+    """
     found = []
     for place in matrix.ladders:
         for arm in matrix.arms:
             rungs = [b for b in matrix.budgets if matrix.at(arm, place.but(**{BUDGET: b}))]
             if not all(matrix.stands(arm, place.but(**{BUDGET: b})) for b in rungs):
                 continue
-            for low, high in zip(rungs, rungs[1:]):
+            for low, after in zip(rungs, rungs[1:]):
+                high = next((rung for rung in rungs if rung >= LONGER * low), after)
                 at = [place.but(**{BUDGET: budget}) for budget in (high, low)]
                 gain = compare(matrix, arm, arm, *at)
                 if gain is not None:
@@ -107,7 +114,8 @@ def ladder_table(matrix: Matrix) -> Table | None:
             ("n", lambda row: str(row.gain.n)),
         ],
         "gain: paired by seed, with its 95 % interval; *converged*: the interval lies below "
-        f"{matrix.margin:g} {matrix.metric}; *still gains*: it lies above zero; T is the study's budget for "
-        "a policy, 3T three times as many steps with a schedule of their own",
+        f"{matrix.margin:g} {matrix.metric}, with three times the steps or more; *still gains*: it lies "
+        "above zero; T is the study's budget for a policy, 3T three times as many steps with a schedule of "
+        "their own",
         _numbers,
     )

@@ -120,7 +120,7 @@ def settle(effect: Effect, margin: float, metric: str, seconds_a_seed: float | N
         cost = f" ({duration(2 * seconds_a_seed)})" if seconds_a_seed else ""
         return f"One seed tells nothing of other seeds: 2 more{cost} would begin to."
     if not effect.spread:
-        return "The seeds do not differ at all: further ones would tell nothing new."
+        return "The seeds do not differ at all: what further ones would tell cannot be planned."
     shown = _sentence(
         effect,
         lambda seeds, images: power(margin, planned(effect, seeds, images)) >= POWER,

@@ -1,6 +1,7 @@
 """The program `benchmarks/tables.py`: tables and verdict from records."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def main(about: str) -> None:
     """
     arguments = _options(about)
     console = Console(width=None if sys.stdout.isatty() else 120)
+    if not 0 < arguments.margin < math.inf:
+        raise UserError(f"--margin {arguments.margin:g}: give a number of points above 0")
     label_cost = LabelCost.parse(arguments.label_cost) if arguments.label_cost else None
     if not arguments.records:
         out = arguments.out or Path("results")

@@ -10,7 +10,13 @@ arm to choose at which cost by the frontier (`frontier.py`)."""
 from dataclasses import dataclass
 
 from selftrain.record import Arm, Setting
-from selftrain.report.comparison import Question, answer, published_difference, questions
+from selftrain.report.comparison import (
+    Question,
+    answer,
+    published_difference,
+    questions,
+    seconds_of_seed,
+)
 from selftrain.report.effect import Effect, chance_of_better
 from selftrain.report.frontier import choices
 from selftrain.report.ladder import Step, converged, steps
@@ -114,7 +120,7 @@ def sentence(matrix: Matrix, question: Question, setting: Setting, effect: Effec
     if idle:
         text += f"; {' and '.join(idle)} learned nothing"
     if word == "open":
-        seconds = sum(matrix.mean_seconds(arm, setting) for arm in (question.arm, question.base))
+        seconds = seconds_of_seed(matrix, question, setting)
         text += f". {settle(effect, matrix.margin, matrix.metric, seconds)}"
     return text
 

@@ -15,7 +15,7 @@ def study(gains=(4.0, 5.0, 6.0)) -> Matrix:
     for seed, gain in enumerate(gains):
         for policy, fraction in (("S1", 1.0), ("S4", 1.0), ("S4", 0.2)):
             base = 30.0 + seed + 10 * fraction
-            scores = (base, base + gain, base + (1, 1, -2)[seed], base + gain + 1)
+            scores = (base, base + gain, base + (1, 1, -2)[seed], base + gain + (0.9, 1, 1.1)[seed])
             for arm, score in zip(ARMS, scores):
                 records.append(made_up(arm, policy, fraction, seed, score))
     return Matrix("made-up", records)
@@ -26,10 +26,11 @@ def ladder(margin: float = 1.0) -> Matrix:
     imagenet 0.1, 0.2 and 0.3; students of T are 2 (random) and 1 point ahead of their teachers."""
     records = []
     for seed in range(3):
-        for arm, score, gain in ((RANDOM, 40.0, 9.0 + seed), (IMAGENET, 60.0, 0.1 + seed / 10)):
+        ahead = 60.0 + (seed - 1) / 10
+        for arm, score, gain in ((RANDOM, 40.0, 9.0 + seed), (IMAGENET, ahead, 0.1 + seed / 10)):
             records.append(made_up(arm, seed=seed, score=score + 2 * seed))
             records.append(made_up(arm, seed=seed, score=score + 2 * seed + gain, steps=2400))
-        for arm, score in ((RANDOM_STUDENT, 42.0), (IMAGENET_STUDENT, 61.0)):
+        for arm, score in ((RANDOM_STUDENT, 42.0), (IMAGENET_STUDENT, ahead + 1)):
             records.append(made_up(arm, seed=seed, score=score + 2 * seed + seed / 10))
     return Matrix("ladder", records, margin)
 

@@ -11,6 +11,7 @@ from selftrain.report.figures import write_figures
 from selftrain.report.matrix import read_studies
 from selftrain.report.page import readmes_of, regenerate
 from selftrain.report.run_table import grid
+from selftrain.report.tables import main
 from selftrain.system.errors import UserError
 from tests.records import ARMS
 
@@ -57,6 +58,13 @@ def test_no_records_is_said_not_drawn(tmp_path):
     ):
         with pytest.raises(UserError, match="study.py makes them"):
             make()
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf"])
+def test_a_margin_is_a_number_above_zero(margin, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tables.py", "--margin", margin])
+    with pytest.raises(UserError, match="--margin .*: give a number of points above 0"):
+        main("about")
 
 
 def test_records_of_studies_can_be_read_and_are_of_one_code_each():

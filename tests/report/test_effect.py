@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from msgspec.structs import replace
 from scipy import stats
 
-from selftrain.report.effect import chance_of_better, effect_of
+from selftrain.record import RANDOM
+from selftrain.report.effect import chance_of_better, effect_of, score_of
 from selftrain.report.levels import degrees_of_freedom, quantile, upper_tail
+from tests.records import made_up
 
 SEEDS = some.integers(2, 8)
 VARIANCES = some.floats(0.01, 100)
@@ -134,7 +137,8 @@ def test_p_is_what_the_level_lacks_to_one_where_the_interval_ends_at_zero(seeds,
         ((0.4, 0.5, 0.6), 1, "helps, equivalent within the margin"),
         ((-0.4, -0.5, -0.6), 1, "hurts, equivalent within the margin"),
         ((0.4, 0.5, 0.6), 0.5, "helps"),
-        ((0.0, 0.0, 0.0), 1, "equivalent"),
+        ((0.0, 0.0, 0.0), 1, "open"),  # two arms that answer background everywhere, say
+        ((9.0,), 1, "open"),
     ],
 )
 def test_words(values, margin, word):
@@ -148,11 +152,22 @@ def test_numbers_say_effect_interval_what_it_covers_seeds_and_p():
     assert effect_of([4.0, 5.0, 6.0], level=0.9).numbers("AP", 1).startswith("+5.0 AP, 90 % interval +3.3 to")
 
 
+def test_one_seed_is_never_clear_however_narrow_its_interval():
+    effect = effect_of([5.0], noise(1, 3) / 100, 60)
+    assert effect.low > 4.9 and not effect.clear and effect.word(1) == effect.word(100) == "open"
+
+
+def test_resamples_of_one_test_image_tell_nothing():
+    records = [made_up(RANDOM, seed=s, score=9 + s, resampled={"AP": [1.0, 2.0]}) for s in range(2)]
+    found = score_of([replace(record, scored_images=1) for record in records], "AP")
+    assert found.image_variance == 0 and found.covers == "other seeds, on these test images"
+
+
 def test_where_nothing_differs_that_is_said_and_no_p():
     same = effect_of([5.1 - 4.1, 3.3 - 2.3, 1.0])  # equal but for rounding
     assert same.numbers("AP", 1) == "+1.0 AP with every one of n = 3 seeds: no spread to test"
-    assert math.isnan(same.p) and same.word(0.5) == "helps" and not same.spread
-    assert chance_of_better(same) == 1 and chance_of_better(effect_of([0.0, 0.0])) == 0.5
+    assert math.isnan(same.p) and same.word(0.5) == "open" and not same.spread
+    assert chance_of_better(same) is None and not same.bounded
     images = effect_of([2.0], np.full((1, 5), 2.0), 9)
     assert images.numbers("AP", 1) == "+2.0 AP under every resample of the test images: no spread to test"
 

@@ -1,6 +1,6 @@
 """Which arm to choose is read off the frontier: the best of all that is no dearer."""
 
-from selftrain.record import RANDOM
+from selftrain.record import RANDOM, Arm
 from selftrain.report.frontier import choices, frontier
 from selftrain.report.matrix import Matrix
 from selftrain.report.verdict import described
@@ -26,8 +26,28 @@ def test_the_choice_at_a_cost_is_among_all_that_is_no_dearer():
     first, second = choices(matrix, matrix.ladders[0], described)
     assert first.startswith("Up to 6,400 images: choose imagenet, T (62.0 AP) over random, T: +20.0 AP")
     assert second.startswith(
-        "Up to 19,200 images: choose imagenet + self-training, T (63.1 AP) over imagenet, 3T"
+        "Up to 19,200 images: open between imagenet + self-training, T (63.1 AP) and imagenet, 3T: +0.9 AP "
+        "with every one of n = 3 seeds: no spread to test"
     )
+
+
+def test_an_arm_is_chosen_only_over_all_others():
+    """The second arm is clearly behind, and the third one, of less mean, may be ahead."""
+    third = Arm("coco")
+    scores = {IMAGENET: (40.0, 40.1, 40.2), RANDOM: (35.0, 35.2, 35.1), third: (45.0, 30.0, 29.0)}
+    records = [made_up(arm, seed=s, score=score) for arm, of in scores.items() for s, score in enumerate(of)]
+    text = said(Matrix("x", records))
+    assert "Up to 6,400 images: open between imagenet (40.1 AP) and coco: " in text
+    assert "choose imagenet (40.1 AP) over random" in said(
+        Matrix("x", [r for r in records if r.arm != third])
+    )
+    wide = said(Matrix("x", records, margin=30.0))
+    assert "imagenet (40.1 AP) and each of (random; coco) are equivalent: against random, +5.0 AP" in wide
+
+
+def test_arms_without_a_common_seed_are_not_ranked():
+    records = [made_up(arm, seed=s, score=30 + 9 * s) for s, arm in enumerate((RANDOM, IMAGENET))]
+    assert "open between imagenet (39.0 AP) and random: no seed has both" in said(Matrix("x", records))
 
 
 def test_nothing_is_chosen_where_the_interval_spans_zero():

@@ -3,7 +3,7 @@
 import pytest
 
 from selftrain.record import RANDOM, Setting
-from selftrain.report.comparison import Question, answer, questions, rival_place
+from selftrain.report.comparison import Question, answer, questions, rival_place, seconds_of_seed
 from selftrain.report.ladder import converged, ladder_table, steps
 from selftrain.report.matrix import Matrix
 from tests.records import IMAGENET, IMAGENET_STUDENT, RANDOM_STUDENT, made_up
@@ -39,6 +39,31 @@ def test_a_gain_of_one_seed_is_open():
     matrix = Matrix("x", [made_up(RANDOM), made_up(RANDOM, score=30.1, steps=2400)])
     (step,) = steps(matrix)
     assert step.word(1.0) == "open" and converged(matrix, RANDOM, AT_T) is None
+
+
+def test_only_three_times_the_steps_show_that_a_budget_was_enough():
+    """Each rung is compared with the first one that is three times as long."""
+    runs = [(800, 40.0), (880, 40.1), (2400, 40.2), (2640, 40.3)]
+    records = [
+        made_up(RANDOM, seed=s, score=score + s + s * steps / 1e5, steps=steps)
+        for s in range(3)
+        for steps, score in runs
+    ]
+    words = {each.name: each.word(1.0) for each in steps(Matrix("x", records))}
+    assert words == {"T to 3T": "converged", "1.1T to 3.3T": "converged", "3T to 3.3T": "open"}
+
+
+def test_a_further_seed_takes_what_both_sides_take_with_each_cell_once():
+    """A student's cost has its teacher's in it, who is the other side; at equal cost the other side is the
+    longer run."""
+    matrix = ladder()
+    of = {r.key: r.measured.seconds for r in matrix.records if r.seed == 0}
+    student, teacher = matrix.at(RANDOM_STUDENT, AT_T)[0], matrix.at(RANDOM, AT_T)[0]
+    longer = matrix.at(RANDOM, AT_T.but(budget=3.0))[0]
+    one_seed = Matrix("x", [student, teacher, longer])
+    same, equal_cost = questions(one_seed)
+    assert seconds_of_seed(one_seed, same, AT_T) == of[student.key] + of[teacher.key]
+    assert seconds_of_seed(one_seed, equal_cost, AT_T) == sum(of[each.key] for each in one_seed.records)
 
 
 def test_the_rival_at_equal_cost_is_the_rung_of_as_many_images():

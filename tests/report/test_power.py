@@ -102,7 +102,7 @@ def test_a_sentence_says_what_would_settle_it():
     assert settle(effect_of([0.3]), 1.0, "AP", 1800) == (
         "One seed tells nothing of other seeds: 2 more (1 h 00 min) would begin to."
     )
-    assert "tell nothing new" in settle(effect_of([0.0, 0.0]), 1.0, "AP")
+    assert "cannot be planned" in settle(effect_of([0.0, 0.0]), 1.0, "AP")
     assert math.isnan(minimum_detectable(effect_of([0.3])))
     hopeless = settle(two_levels(seed=50.0, shared=40.0, own=1.0), 1.0, "AP")
     assert "100 more seeds or 100 times the test images alone would not show an effect" in hopeless

@@ -43,7 +43,7 @@ def test_the_verdict_states_effect_interval_and_n_in_one_sentence():
     assert "Pre-training: **helps**: +5.0 AP, 95 % interval +2.5 to +7.5" in text
     assert "n = 3 seeds" in text and "(by the paper's scores: +0.3 AP)" in text
     assert "Self-training from random: **open**: +0.0 AP" in text
-    assert "Self-training from imagenet: **helps**: +1.0 AP with every one of n = 3 seeds" in text
+    assert "Self-training from imagenet: **helps**: +1.0 AP, 95 % interval +0.8 to +1.2" in text
     assert "Up to 6,400 images: choose imagenet (46.0 AP) over random: +5.0 AP" in text
     assert "Pre-training: **hurts**: -5.0 AP" in said(study((-4.0, -5.0, -6.0)), "S4, 20 % of the labels")
 
