@@ -25,6 +25,9 @@ from selftrain.report.places import percent
 from selftrain.report.published import published
 from selftrain.system.files import write_atomic
 
+BESIDE = 1.02
+"""The factor between the costs at which two arms of one cost are drawn"""
+
 
 def draw_curves(records: list[Record], title: str, path: Path) -> None:
     """The main score of a run on the val split over steps, a line for each arm; written to `path`."""
@@ -145,13 +148,17 @@ def frontier_of(matrix: Matrix) -> Figure:
     """Score against cost: a point for each rung of an arm's ladder, a line for each arm.
 
     Up and left is better.  The cost of a student includes its teacher's, and the labelling of the pool.
+    Arms of one cost stand side by side, or one would hide the other.
     """
+    middle = (len(matrix.arms) - 1) / 2
+    aside = {arm: BESIDE ** (number - middle) for number, arm in enumerate(matrix.arms)}
 
     def _draw(axes: Axes, ladder: Setting) -> None:
         points = frontier(matrix, ladder)
         for arm in matrix.arms:
             own = [point for point in points if point.arm == arm]
-            draw_means(axes, [point.images for point in own], [point.score for point in own], **look(arm))
+            at = [point.images * aside[arm] for point in own]
+            draw_means(axes, at, [point.score for point in own], **look(arm))
         axes.set_xscale("log")
         costs = sorted({point.images for point in points})
         axes.set_xticks(costs, [_thousands(cost) for cost in costs], fontsize=7, minor=False)
@@ -160,7 +167,8 @@ def frontier_of(matrix: Matrix) -> Figure:
     x, y = "images seen, the teacher's included", f"{matrix.metric} ({matrix.records[0].split} split)"
     costs = [matrix.cost_of(record).images for record in matrix.records]
     limits = (0.8 * min(costs), 1.25 * max(costs))
-    return panels(matrix.ladders, _draw, x, y, xlim=limits, legend="95 % interval; a point for each budget")
+    legend = "95 % interval; a point for each budget\n(arms of one cost stand side by side)"
+    return panels(matrix.ladders, _draw, x, y, xlim=limits, legend=legend)
 
 
 def _thousands(images: int) -> str:
