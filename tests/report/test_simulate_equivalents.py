@@ -1,5 +1,7 @@
 """Intervals of label equivalents hold the true exchange as often as they say, in simulated studies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,6 @@ def test_the_page_says_what_was_simulated(monkeypatch):
 @pytest.mark.parametrize(
     "regime, seeds, fractions",
     [
-        *(("plain", seeds, fractions) for seeds in (3, 5) for fractions in FRACTIONS),
         ("the other arm is worse", 3, 4),
         ("no difference", 5, 5),
         ("exponents 0.4 and 0.5", 3, 4),
@@ -54,10 +55,27 @@ def test_the_page_says_what_was_simulated(monkeypatch):
         ("shared test images, more than seeds", 5, 5),
     ],
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(regime, seeds, fractions):
-    """93 to 97 %, also where test images decide; results/simulations-labels.md has the other regimes."""
+def test_intervals_hold_the_truth_at_least_as_often_as_they_say(regime, seeds, fractions):
+    """Also where test images decide; results/simulations-labels.md has the other regimes."""
     outcome = run(NAMES[regime], seeds, fractions, STUDIES)
-    assert outcome.tally["read"] == STUDIES and 0.93 <= outcome.coverage <= 0.97
+    assert outcome.tally["read"] == STUDIES and outcome.coverage >= 0.93
+
+
+@pytest.mark.slow
+def test_intervals_of_plain_studies_are_neither_too_narrow_nor_too_wide():
+    """93 to 97 % over all sizes: one size alone has a standard error of a point."""
+    found = [run(NAMES["plain"], seeds, fractions, STUDIES) for seeds in (3, 5) for fractions in FRACTIONS]
+    assert all(outcome.coverage >= 0.93 for outcome in found)
+    assert 0.93 <= np.mean([outcome.coverage for outcome in found]) <= 0.97
+
+
+@pytest.mark.slow
+def test_intervals_over_seeds_alone_would_be_too_narrow_where_seeds_share_test_images(monkeypatch):
+    def _blind(*study) -> dict:
+        return {name: replace(each, resampled=None) for name, each in simulate(*study).items()}
+
+    monkeypatch.setattr("selftrain.report.simulate_equivalents.simulate", _blind)
+    assert run(NAMES["shared test images"], 3, 4, 100).coverage < 0.9
 
 
 @pytest.mark.slow
