@@ -107,9 +107,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
         place = msgspec.to_builtins(self.place)
         content = [self.metric, place, {name: list(ends) for name, ends in self.ranges.items()}]
         return Tuned(
-            trials=place.pop("trials"),
-            seed=place.pop("seed"),
-            at=place,
+            trials=self.place.trials,
+            seed=self.place.seed,
+            at={name: value for name, value in place.items() if name not in ("trials", "seed")},
             metric=self.metric,
             chosen=of.chosen,
             score=of.trials[of.best][SCORE],
