@@ -2,7 +2,8 @@
 
 They are nodes of a graph of their own, run as those of the study are: resumed where they were interrupted,
 shared by two calls, here or on a cluster.  A trial's value is the last one of the main score on the val split
-along its curve; what its cell scores on the test split is never looked at.
+along its curve; what its cell scores on the test split is never looked at.  A data set without a test split
+is reported on its val split: then trials are chosen on the images that are reported, and a note says so.
 """
 
 import json
@@ -49,6 +50,10 @@ from selftrain.system.lock import Lock
 DIVERGED = "Lower --lr, lengthen"  # what the trainer advises where a loss or a gradient is not finite
 OF_A_PLACE = ("policy", "fraction", "seed", "steps")
 """fields of a recipe that the place of the trials says"""
+ON_REPORTED = (
+    "note: the data set has no test split, so the trials are chosen on the images that are reported, and "
+    "what is reported may be a little too good"
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ class Trials:
     def left(self) -> list[Node]:
         """The nodes that are not done."""
         return [node for node in self.graph.nodes if not self.graph.done(node)]
+
+    @property
+    def on_reported(self) -> bool:
+        """Whether they are judged by the images that the study reports."""
+        return any(splits.val.hash == splits.test.hash for splits in self.graph.splits.values())
 
     def __str__(self) -> str:
         every = [node for nodes in self.nodes.values() for node in nodes]
@@ -252,6 +262,8 @@ def show_trials(request: Request, console: Console) -> None:
     progress.find_other_calls()
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     say(f"tuning: {request.asked.place}; {trials}; until they have ended the study has the recipe's values")
+    if trials.on_reported:
+        say(ON_REPORTED)
     console.print(progress.listing())
     say(progress.line())
 
@@ -276,6 +288,8 @@ def tune(request: Request, console: Console) -> tuple[int | None, float]:
         if trials.graph.nodes:
             settle_stale(trials.graph, trials.graph.cells[0].recipe.stale, say)
     say(f"tuning: {request.asked.place}; {trials}; journal: {request.journal}")
+    if trials.on_reported:
+        say(ON_REPORTED)
     began = time.monotonic()
     if request.study.on == "slurm":
         look_at_jobs(progress)

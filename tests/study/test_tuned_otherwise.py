@@ -1,8 +1,13 @@
 """A tuning stands for what it was made for: other trials, recipes, data or budgets are refused."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from selftrain import record
+from selftrain.report.matrix import read_study
+from selftrain.report.page import verdict_markdown
 from selftrain.study import trials
 from selftrain.study.options import parse
 from selftrain.study.tuning import read_tuning
@@ -104,6 +109,26 @@ def test_what_leaves_the_trials_as_they_were_is_not_refused(fake):
     planned = trials.plan_trials(planner.trials(planner.tuning()), JOURNAL)
     assert {node.recipe.image_size for node in planned.graph.nodes} == {65}
     assert {node.cell.arm.start for node in planned.graph.nodes} == {"imagenet"}
+
+
+def test_trials_on_the_images_that_are_reported_are_called_so(fake, capsys):
+    main([*ALONE, "--tune", "2"])
+    reported = "chosen on the images that are reported"
+    assert reported not in capsys.readouterr().out
+    assert reported not in verdict_markdown(read_study(RECORDS))
+    (drawn,) = Path("runs").glob("shapes-*")
+    shutil.copytree(drawn, "photos")
+    for file in Path("photos", "annotations").glob("*test2017.json"):
+        file.unlink()
+    shutil.rmtree("runs/cells")
+    photos = [*ALONE, "--data", "photos", "--name", "photos", "--tune", "2"]
+    main([*photos, "--dry-run"])
+    assert reported in capsys.readouterr().out
+    fake.before = lambda node: before.append(capsys.readouterr().out)
+    before: list[str] = []
+    assert main(photos) == 0
+    assert reported in before[0] and "note: the data set has no test split" in before[0]
+    assert reported in verdict_markdown(read_study(Path("records", "photos")))
 
 
 def test_a_weight_decay_that_no_trial_can_have_is_refused_before_the_first_one(fake):
