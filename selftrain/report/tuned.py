@@ -20,10 +20,13 @@ def tuning_sentence(matrix: Matrix) -> str:
         return "Hyper-parameters are the recipe's, not tuned for each start."
     at = tuned.at
     names = " and ".join(_words(name) for name in tuned.chosen)
+    # without a test split the val split is what is reported
+    on_reported = any(record.hashes.val == record.hashes.test for record in matrix.records)
     return (
         f"Tuned for each start alike: {names}, {tuned.trials} trials each, by {tuned.metric} on the val "
         f"split ({at['policy']}, {percent(at['fraction'])} of the labels, {at['steps']:,} steps, seed "
-        f"{tuned.seed}); {'; '.join(_choices(matrix))}."
+        f"{tuned.seed}){', chosen on the images that are reported' if on_reported else ''}; "
+        f"{'; '.join(_choices(matrix))}."
     )
 
 

@@ -18,7 +18,7 @@ from selftrain.study.registered import contrasts_of
 from selftrain.study.runner import Runner
 from selftrain.study.slurm import look_at_jobs, submit
 from selftrain.study.stale import settle_stale, show_stale
-from selftrain.study.trials import Request, show_trials, tune
+from selftrain.study.trials import Request, check_trials, show_trials, tune
 from selftrain.study.tuning import Asked, Start, tuning_of
 from selftrain.system.errors import UserError
 from selftrain.system.files import file_name
@@ -85,9 +85,16 @@ class _Planner:
         self.folder = Path(recipe.out) / "study" / name
 
     def tuning(self) -> Asked | None:
-        """What is tuned, or is to be; None for a study that is not.  Raises UserError as `tuning_of` does."""
+        """What is tuned, or is to be; None for a study that is not.
+
+        Raises UserError as `tuning_of` does, and where it was tuned for another study than this one.
+        """
         longest_first = sorted((command.recipe for command in self._untuned), key=lambda r: -r.steps)
-        return tuning_of(self.records, self.study, {r.policy: r.steps for r in longest_first})
+        found = tuning_of(self.records, self.study, {r.policy: r.steps for r in longest_first})
+        if found and found.standing:
+            # it says nothing of the data that the study's own plans do not say
+            check_trials(replace(self.trials(found), starts=self.starts, warn=lambda text: None))
+        return found
 
     def missing(self, asked: Asked | None) -> list[Start]:
         """The starts that are to be tuned yet."""

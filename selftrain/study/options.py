@@ -94,9 +94,10 @@ class Study:
     records before the first cell, and are tested together.  Default: those that stand there, else the usual
     ones of its arms"""
     tune: int | None = None
-    """tune learning rate and weight decay first: so many trials of T steps for every start, with the same
-    values for all, judged on the val split; a start is then trained with its best ones everywhere.  Default:
-    as the tuning.toml beside the records says, else none"""
+    """tune learning rate and weight decay first: so many trials of every start, of the smallest of --budgets
+    each (T steps with 1 3, half of T with .5 1), with the same values for all, judged on the val split; a
+    start is then trained with its best ones everywhere.  Default: as the tuning.toml beside the records says,
+    else none"""
     tune_seed: int | None = None
     """of the trials; none that is reported.  Default: 1000"""
     tune_at: tuple[str, ...] = ()

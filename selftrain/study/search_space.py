@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from types import ModuleType
 
-from selftrain.recipe import Recipe
+from selftrain.recipe import Recipe, refuse
 from selftrain.system.errors import UserError
 
 Values = dict[str, float]
@@ -35,12 +35,19 @@ def ranges(recipe: Recipe) -> dict[str, tuple[float, float]]:
     belongs to the optimiser: AdamW decays weights apart from its normalised step (Loshchilov and Hutter
     2019), where usual values are 0.01 to 0.1; SGD adds the decay to the gradient, where 0.0001 is usual.
     The recipe's own values always lie within.
+
+    Raises UserError for a weight decay of 0, which no logarithmic scale has.
     """
     lr, decay = recipe.lr, recipe.weight_decay
     low, high = DECAY[recipe.optimizer]
+    refuse(
+        decay <= 0,
+        f"--weight-decay {decay:g}: --tune tries weight decays on a logarithmic scale, which has no such "
+        f"value; give one above 0, such as {low:g}, or leave --tune out",
+    )
     return {
         "lr": (_short(lr / LR_FACTOR), _short(lr * LR_FACTOR)),
-        "weight_decay": (min(low, decay) if decay else low, max(high, decay)),
+        "weight_decay": (min(low, decay), max(high, decay)),
     }
 
 
@@ -62,7 +69,7 @@ def candidates(own: Values, within: dict[str, tuple[float, float]], seed: int, c
     with quiet(optuna):
         sampler = optuna.samplers.QMCSampler(qmc_type="halton", scramble=True, seed=seed)
         study = optuna.create_study(sampler=sampler)  # in memory
-        study.enqueue_trial({name: min(max(own[name], low), high) for name, (low, high) in within.items()})
+        study.enqueue_trial(own)
         for number in range(count):
             trial = study.ask(space)
             if number:

@@ -2,9 +2,11 @@
 
 They are nodes of a graph of their own, run as those of the study are: resumed where they were interrupted,
 shared by two calls, here or on a cluster.  A trial's value is the last one of the main score on the val split
-along its curve; what its cell scores on the test split is never looked at.
+along its curve; what its cell scores on the test split is never looked at.  A data set without a test split
+is reported on its val split: then trials are chosen on the images that are reported, and a note says so.
 """
 
+import json
 import math
 import shutil
 import tempfile
@@ -23,17 +25,35 @@ from selftrain.study.graph import Graph, Node, make_nodes
 from selftrain.study.journal import Journal, Trial
 from selftrain.study.ladder import Ladder
 from selftrain.study.options import Command, Study, commands
-from selftrain.study.plans import make_plans
+from selftrain.study.plans import Planned, make_plans
 from selftrain.study.process import last_lines
 from selftrain.study.progress import Progress
 from selftrain.study.runner import Runner
 from selftrain.study.search_space import TUNED, candidates, own_values, ranges
 from selftrain.study.slurm import look_at_jobs, submit
 from selftrain.study.stale import settle_stale
-from selftrain.study.tuning import SCORE, Asked, Start, TunedStart, Tuning, read_tuning, shown, without_score
+from selftrain.study.tuning import (
+    BASE_STEPS,
+    SCORE,
+    Asked,
+    Start,
+    TunedStart,
+    Tuning,
+    differences,
+    read_tuning,
+    shown,
+    without_score,
+)
+from selftrain.system.errors import UserError
 from selftrain.system.lock import Lock
 
 DIVERGED = "Lower --lr, lengthen"  # what the trainer advises where a loss or a gradient is not finite
+OF_A_PLACE = ("policy", "fraction", "seed", "steps")
+"""fields of a recipe that the place of the trials says"""
+ON_REPORTED = (
+    "note: the data set has no test split, so the trials are chosen on the images that are reported, and "
+    "what is reported may be a little too good"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Request:
     """options of the recipe"""
     asked: Asked
     starts: list[Start]
-    """those that are not tuned yet"""
+    """those whose trials are meant, such as all that are not tuned yet"""
     folder: Path
     """of the study's progress, journal and logs"""
     source: Any
@@ -75,6 +95,10 @@ class Trials:
     graph: Graph
     """of the trials that have not diverged"""
     ranges: dict[str, tuple[float, float]]
+    settings: dict[str, Any]
+    """of all trials alike, as `Tuning.trial` has them"""
+    weights: dict[Start, str]
+    """identity of what each start's trials begin with"""
     studies: dict[Start, str]
     """name of each start's study in the journal"""
     trials: dict[Start, list[Trial]]
@@ -85,6 +109,11 @@ class Trials:
     def left(self) -> list[Node]:
         """The nodes that are not done."""
         return [node for node in self.graph.nodes if not self.graph.done(node)]
+
+    @property
+    def on_reported(self) -> bool:
+        """Whether they are judged by the images that the study reports."""
+        return any(splits.val.hash == splits.test.hash for splits in self.graph.splits.values())
 
     def __str__(self) -> str:
         every = [node for nodes in self.nodes.values() for node in nodes]
@@ -100,23 +129,23 @@ def plan_trials(request: Request, journal: Path) -> Trials:
 
     Raises UserError without optuna, for data or weights that are not there, and as a recipe does.
     """
-    own = _own_commands(request)
+    own_plans = _own_plans(request)
+    own = {start: planned.command for start, planned in own_plans.items()}
     recipe, standing = next(iter(own.values())).recipe, request.asked.standing
     if standing is None:
         within = ranges(recipe)
         values = candidates(own_values(recipe), within, request.asked.place.seed, request.asked.place.trials)
     else:  # a further start gets the candidates of the others
         within, values = standing.ranges, [without_score(each) for each in standing.starts[0].trials]
-    plan = partial(make_plans, request.benchmark, warn=request.warn, source=request.source)
     # the key of a start's first cell holds the recipe, the data and the weights: other ones, other trials
     studies = {
-        start: f"{start[0]}, {start[1]}: {planned.cells[0].key}"
-        for start, planned in zip(own, plan(list(own.values())), strict=True)
+        start: f"{start[0]}, {start[1]}: {planned.cells[0].key}" for start, planned in own_plans.items()
     }
     opened = Journal(journal)
     trials = {start: opened.ask(studies[start], values, within) for start in own}
     to_run = [(start, each) for start in own for each in trials[start] if not each.diverged]
-    plans = plan([own[start].with_values(each.values) for start, each in to_run])
+    to_plan = [own[start].with_values(each.values) for start, each in to_run]
+    plans = make_plans(request.benchmark, to_plan, request.warn, request.source)
     place = request.asked.place
     ladder = Ladder({place.policy: place.steps}, (1.0,), ())
     made = make_nodes(plans, TUNED, ladder)
@@ -137,11 +166,47 @@ def plan_trials(request: Request, journal: Path) -> Trials:
         for (start, each), planned in zip(to_run, plans, strict=True)
     }
     nodes = {start: [found.get((start, each.number)) for each in trials[start]] for start in own}
-    return Trials(graph, within, studies, trials, nodes)
+    settings, weights = _settings(request, own_plans), _weights(own_plans)
+    return Trials(graph, within, settings, weights, studies, trials, nodes)
 
 
-def _own_commands(request: Request) -> dict[Start, Command]:
-    """The command of each start at the place of the trials, with the recipe's own values."""
+def check_trials(request: Request) -> None:
+    """Refuse a study whose trials would be others than those that stand.
+
+    Raises UserError, which says in what they differ, and as `make_plans` does.
+    """
+    asked, plans = request.asked, _own_plans(request)
+    found = differences(asked.standing, _settings(request, plans), _weights(plans))
+    if found:
+        raise UserError(
+            f"{asked.file}: was tuned for other settings than are asked for: {'; '.join(found)}; ask for "
+            "those again, or give another --name, or delete that file and the records beside it to tune anew"
+        )
+
+
+def _own_plans(request: Request) -> dict[Start, Planned]:
+    """What each start trains at the place of the trials with the recipe's own values.
+
+    Where a study varies further fields, its starts are tuned at the first value of each.  A later call may
+    name other values first: the trials that stand count as its own where any of its values give them.
+    """
+    found, standing = _own_commands(request), request.asked.standing
+    found = found if standing else found[: len(request.starts)]
+    choices: list[dict[Start, Planned]] = []
+    for planned in make_plans(request.benchmark, found, request.warn, request.source):
+        if not choices or _start_of(planned.command) in choices[-1]:
+            choices.append({})
+        choices[-1][_start_of(planned.command)] = planned
+    for each in choices if standing else ():
+        if not differences(standing, _settings(request, each), _weights(each)):
+            return each
+    return choices[0]
+
+
+def _own_commands(request: Request) -> list[Command]:
+    """The commands of the starts at the place of the trials, with the recipe's own values: those of the first
+    values that are varied come first, all starts of them.
+    """
     place, study = request.asked.place, request.study
     there = replace(
         study,
@@ -153,12 +218,30 @@ def _own_commands(request: Request) -> dict[Start, Command]:
         budgets=(1.0,),
         student_budgets=(),
         supervised_only=True,
-        # where a study varies further fields, its starts are tuned at the first value of each
-        vary=tuple(f"{name}={texts[0]}" for name, texts in study.axes()),
     )
     found = commands(request.benchmark, there, request.rest)
-    by_start = {(command.recipe.starts[0], command.recipe.freeze[0]): command for command in found}
-    return {start: by_start[start] for start in request.starts}
+    return [command for command in found if _start_of(command) in request.starts]
+
+
+def _start_of(command: Command) -> Start:
+    return command.recipe.starts[0], command.recipe.freeze[0]
+
+
+def _settings(request: Request, plans: dict[Start, Planned]) -> dict[str, Any]:
+    """What `Tuning.trial` says of trials with these plans; without T where the command does not say it."""
+    cell, study = next(iter(plans.values())).cells[0], request.study
+    policy = request.asked.place.policy
+    found = {name: value for name, value in cell.settings(neutral=False).items() if name not in OF_A_PLACE}
+    if policy in study.policies or not any("=" in word for word in study.steps):
+        recipes_own = request.benchmark.recipes[study.recipe]().steps
+        found[BASE_STEPS] = int(study.base_steps(policy) or recipes_own)
+    found |= {"training_images": cell.feeds[0].data, "val_split": cell.val}
+    # as the file gives them back: it has no null, and lists for tuples
+    return json.loads(json.dumps({name: value for name, value in found.items() if value is not None}))
+
+
+def _weights(plans: dict[Start, Planned]) -> dict[Start, str]:
+    return {start: planned.cells[0].root_weights for start, planned in plans.items()}
 
 
 def dry_trials(request: Request) -> Trials:
@@ -179,6 +262,8 @@ def show_trials(request: Request, console: Console) -> None:
     progress.find_other_calls()
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     say(f"tuning: {request.asked.place}; {trials}; until they have ended the study has the recipe's values")
+    if trials.on_reported:
+        say(ON_REPORTED)
     console.print(progress.listing())
     say(progress.line())
 
@@ -203,6 +288,8 @@ def tune(request: Request, console: Console) -> tuple[int | None, float]:
         if trials.graph.nodes:
             settle_stale(trials.graph, trials.graph.cells[0].recipe.stale, say)
     say(f"tuning: {request.asked.place}; {trials}; journal: {request.journal}")
+    if trials.on_reported:
+        say(ON_REPORTED)
     began = time.monotonic()
     if request.study.on == "slurm":
         look_at_jobs(progress)
@@ -261,20 +348,36 @@ def _score(graph: Graph, node: Node) -> float | None:
 
 
 def merged(request: Request, trials: Trials, scores: dict[Start, list[float | None]]) -> Tuning:
-    """The content of the file: what stands there, and these starts; what another call wrote counts."""
-    standing = read_tuning(request.asked.file) if request.asked.file.exists() else None
+    """The content of the file: what stands there, and these starts; what another call wrote counts.
+
+    Raises UserError where that call tuned otherwise: its trials are none of this call's.
+    """
+    file, place = request.asked.file, request.asked.place
+    standing = read_tuning(file) if file.exists() else None
+    if standing:
+        others = differences(standing, trials.settings, trials.weights)
+        if standing.place != place:
+            others.insert(0, f"{standing.place} there, {place} now")
+        if others:
+            raise UserError(
+                f"{file}: another call has tuned this study meanwhile, and otherwise: {'; '.join(others)}; a "
+                "study is tuned once: ask for what stands there, or give another --name"
+            )
     there = {each.name: each for each in standing.starts} if standing else {}
     for start in scores:
         rows = (
             trial.values | ({} if score is None else {SCORE: score})
             for trial, score in zip(trials.trials[start], scores[start], strict=True)
         )
-        there.setdefault(start, TunedStart(start=start[0], freeze=start[1], trials=tuple(rows)))
+        weights = trials.weights[start]
+        of_start = TunedStart(start=start[0], freeze=start[1], weights=weights, trials=tuple(rows))
+        there.setdefault(start, of_start)
     ended = (trials.graph.finished(node.cell) for node in trials.graph.nodes)
     metric = next((done.metric for done in ended if done is not None), "")  # none where every trial diverged
     return Tuning(
         metric=standing.metric if standing else metric,
-        place=request.asked.place,
+        place=place,
         ranges=trials.ranges,
+        trial=standing.trial if standing else trials.settings,
         starts=tuple(there.values()),
     )

@@ -4,8 +4,9 @@
 
 A comparison of starts whose learning rate suits one of them alone is a comparison of learning rates.  So each
 start gets the same number of trials of the same values, on the val split, with a seed that is not reported.
-A study is tuned once: the same command takes the file that is there, and other settings are refused.  A start
-that is added later is tuned by the same values.
+A study is tuned once: the same command takes the file that is there, and other settings are refused: those
+of the tuning, and those of the recipe, the data and the weights that its trials had.  A start that is added
+later is tuned by the same values.
 """
 
 import tomllib
@@ -31,6 +32,8 @@ FILE = "tuning.toml"
 SEED = 1000
 """of the trials, unless --tune-seed says another"""
 SCORE = "score"
+BASE_STEPS = "base_steps"
+"""what a trial's settings call T: its own steps may be another rung's"""
 Start = tuple[str, str]
 """(start, what of it is frozen): an arm without self-training"""
 
@@ -55,6 +58,8 @@ class TunedStart(msgspec.Struct, frozen=True, kw_only=True):
 
     start: str
     freeze: str = "none"
+    weights: str
+    """identity of the weights that its trials began with: `random`, a file's hash, or a hub's name"""
     trials: tuple[Values, ...]
     """of each the values of the tuned fields, and its `score`, which is missing where its loss diverged; the
     recipe's own values are the first"""
@@ -92,6 +97,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     place: Place
     ranges: dict[str, tuple[float, float]]
     """field -> lowest and highest value that may be tried"""
+    trial: dict[str, Any]
+    """what the trials of all starts have in common besides their place: the fields of the recipe that decide
+    a result, T, and the hashes of the training images and of the val split"""
     starts: tuple[TunedStart, ...] = msgspec.field(name="start", default=())
 
     @property
@@ -105,17 +113,17 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     def _signature(self, of: TunedStart) -> Tuned:
         place = msgspec.to_builtins(self.place)
-        content = [self.metric, place, {name: list(ends) for name, ends in self.ranges.items()}]
+        content = [self.metric, place, self.trial, {name: list(ends) for name, ends in self.ranges.items()}]
         return Tuned(
-            trials=place.pop("trials"),
-            seed=place.pop("seed"),
-            at=place,
+            trials=self.place.trials,
+            seed=self.place.seed,
+            at={name: value for name, value in place.items() if name not in ("trials", "seed")},
             metric=self.metric,
             chosen=of.chosen,
             score=of.trials[of.best][SCORE],
             own=without_score(of.trials[0]),
             own_score=of.trials[0].get(SCORE),
-            hash=digest([*content, of.start, of.freeze, list(of.trials)]),
+            hash=digest([*content, of.start, of.freeze, of.weights, list(of.trials)]),
         )
 
     def write(self, file: Path) -> None:
@@ -127,10 +135,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
         lines += ["# every record holds the hash of its start's trials."]
         lines += [f"metric = {to_toml_value(self.metric)}", "", "[place]"]
         lines += _entries(msgspec.to_builtins(self.place))
-        lines += ["", "[ranges]", *_entries(self.ranges)]
+        lines += ["", "[ranges]", *_entries(self.ranges), "", "[trial]", *_entries(self.trial)]
         for each in self.starts:
             chosen = shown(each.chosen)
-            lines += ["", "[[start]]", *_entries({"start": each.start, "freeze": each.freeze})]
+            named = {"start": each.start, "freeze": each.freeze, "weights": each.weights}
+            lines += ["", "[[start]]", *_entries(named)]
             lines += [f"# the best is trial {each.best + 1}: {chosen}", "trials = ["]
             lines += [f"    {to_toml_value(trial)}," for trial in each.trials] + ["]"]
         text = "\n".join(lines) + "\n"
@@ -158,7 +167,8 @@ def read_tuning(file: Path) -> Tuning:
             found = msgspec.convert(tomllib.load(opened), Tuning)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UserError(
-            f"{file}: is no file of a study's tuning ({error}); put the former one back"
+            f"{file}: is no file of a study's tuning ({error}); put the former one back, or give another "
+            "--name"
         ) from None
     for each in found.starts:
         if len(each.trials) != found.place.trials or any(
@@ -166,6 +176,32 @@ def read_tuning(file: Path) -> Tuning:
         ):
             raise UserError(f"{file}: {each} has other trials than the file says; put the former one back")
     return found
+
+
+def differences(standing: Tuning, trial: Mapping[str, Any], weights: Mapping[Start, str]) -> list[str]:
+    """In what other trials differ from those that stand: `image_size 65 there, 97 now`.
+
+    trial: their settings, as `Tuning.trial` has them, without T where the command does not say it; weights:
+    identity of the first weights of each start.
+    """
+    was = dict(standing.trial)
+    if BASE_STEPS not in trial:
+        was.pop(BASE_STEPS, None)
+    pairs = [(name, was.get(name), trial.get(name)) for name in {**was, **trial}]
+    pairs += [
+        (f"weights of {each}", each.weights, weights[each.name])
+        for each in standing.starts
+        if each.name in weights
+    ]
+    return [
+        f"{name} {_or_unset(before)} there, {_or_unset(now)} now"
+        for name, before, now in pairs
+        if before != now
+    ]
+
+
+def _or_unset(value: Any) -> str:
+    return "unset" if value is None else str(value)
 
 
 # ---- what a study's command asks for, and what stands already -------------------------------------------

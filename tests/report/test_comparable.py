@@ -150,6 +150,8 @@ def test_verdict_and_tables_say_whether_hyper_parameters_were_tuned():
         "of the labels, 800 steps, seed 1000); random: lr 0.016, weight decay 0.0001; imagenet: lr 0.002, "
         "weight decay 0.0001."
     ) in verdict_markdown(matrix)
+    on_val = Matrix("no test split", [with_hashes(r, test=r.hashes.val) for r in tuned_study()])
+    assert "seed 1000), chosen on the images that are reported; random: lr" in verdict_markdown(on_val)
     for table in score_tables(matrix):
         assert table.note.endswith("hyper-parameters tuned for each start alike: 12 trials each")
     plain = study()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.tiny import call
+from tests.study.faked import Fake
+from tests.study.tiny import TINY, call, graph_of
+from tests.study.tuned import wants_another_rate
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,3 +35,25 @@ def copy(finished, tmp_path, monkeypatch) -> Path:
     shutil.copytree(finished, tmp_path / "study", symlinks=True)
     monkeypatch.chdir(tmp_path / "study")
     return tmp_path / "study"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """The generated data set, and nothing that was trained on it."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        graph_of(TINY)
+    return folder
+
+
+@pytest.fixture
+def folder(data, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(data, tmp_path / "study")
+    monkeypatch.chdir(tmp_path / "study")
+    return tmp_path / "study"
+
+
+@pytest.fixture
+def fake(folder, monkeypatch) -> Fake:
+    return Fake(wants_another_rate, monkeypatch)

@@ -7,6 +7,7 @@ import pytest
 
 from selftrain.study.journal import Journal
 from selftrain.study.search_space import candidates, own_values, ranges
+from selftrain.system.errors import UserError
 from tests.study.tiny import BENCHMARKS
 
 
@@ -30,9 +31,15 @@ def test_candidates_are_the_recipes_own_values_and_then_a_function_of_seed_and_n
 def test_own_values_outside_of_the_usual_range_widen_it():
     recipe = BENCHMARKS["coco"].read(["study", "--weight-decay", "0.5"])
     assert ranges(recipe)["weight_decay"] == (1e-4, 0.5)
-    without = BENCHMARKS["coco"].read(["study", "--weight-decay", "0"])
-    assert ranges(without)["weight_decay"] == (1e-4, 0.1)
-    assert candidates(own_values(without), ranges(without), 0, 2)[0]["weight_decay"] == 0
+
+
+def test_a_weight_decay_of_zero_has_no_place_on_the_scale_of_the_trials():
+    for program, preset, low in (("coco", "study", "0.0001"), ("pascal", "paper", "1e-05")):
+        without = BENCHMARKS[program].read([preset, "--weight-decay", "0"])
+        with pytest.raises(
+            UserError, match=f"--weight-decay 0: .* above 0, such as {low}, or leave --tune out"
+        ):
+            ranges(without)
 
 
 def test_the_journal_asks_for_no_trial_twice(tmp_path):

@@ -11,7 +11,6 @@ import pytest
 
 import selftrain.train
 from selftrain import record
-from selftrain.cells import Cell
 from selftrain.report.matrix import read_study
 from selftrain.study import command, trials
 from selftrain.study.progress import Progress
@@ -22,58 +21,18 @@ from selftrain.study.tuning import FILE, read_tuning
 from selftrain.system.errors import UserError
 from selftrain.system.stop import Stopped
 from tests.study.faked import Fake
-from tests.study.tiny import BENCHMARKS, RECORDS, TINY, begin, change_json, graph_of, main
-
-STARTS = ["--starts", "random", "imagenet"]
-STUDY = [*TINY, *STARTS, "--supervised-only"]
-TUNED = [*STUDY, "--tune", "3"]
-TUNING = RECORDS / FILE
-JOURNAL = Path("runs", "study", "study", "tuning.journal")
-OWN = {"lr": 0.008, "weight_decay": 0.0001}
-
-
-def wants_another_rate(cell: Cell) -> float:
-    """Random weights request a high learning rate, ImageNet's a low one."""
-    rate = cell.recipe.lr if cell.arm.start == "random" else 1 / cell.recipe.lr
-    return 50 + math.log(rate)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """The generated data set, and nothing that was trained on it."""
-    folder = tmp_path_factory.mktemp("data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        graph_of(TINY)
-    return folder
-
-
-@pytest.fixture
-def folder(data, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(data, tmp_path / "study")
-    monkeypatch.chdir(tmp_path / "study")
-    return tmp_path / "study"
-
-
-@pytest.fixture
-def fake(folder, monkeypatch) -> Fake:
-    return Fake(wants_another_rate, monkeypatch)
-
-
-def records() -> dict[str, record.Record]:
-    return {file.name: record.read(file) for file in sorted(RECORDS.glob("*.json"))}
-
-
-def planner_of(arguments: list[str]) -> command._Planner:
-    study, rest = command.parse(arguments)
-    return command._Planner(BENCHMARKS[study.task], study, rest, print)
-
-
-def refusal(*arguments: str) -> str:
-    with pytest.raises(UserError) as refused:
-        main(list(arguments))
-    return str(refused.value)
-
+from tests.study.tiny import BENCHMARKS, RECORDS, TINY, begin, change_json, main
+from tests.study.tuned import (
+    JOURNAL,
+    OWN,
+    STUDY,
+    TUNED,
+    TUNING,
+    planner_of,
+    records,
+    refusal,
+    wants_another_rate,
+)
 
 # ---- a study that is tuned ------------------------------------------------------------------------------
 
