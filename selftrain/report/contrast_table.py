@@ -1,11 +1,12 @@
 """The registered contrasts of a study, as its verdict shows them: before everything else."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from selftrain.report.matrix import Matrix
 from selftrain.report.statistics import NO_NUMBERS, rounded
 from selftrain.report.table import NOT_THERE, Table, tabulate
-from selftrain.report.tested import Tested, evaluate, unit
+from selftrain.report.tested import Tested, evaluate_registered, unit, unsigned, used
 
 
 def registered_lines(matrix: Matrix) -> list[str]:
@@ -18,28 +19,40 @@ def registered_lines(matrix: Matrix) -> list[str]:
         ]
     table = registered_table(matrix)
     missing = [f"{row.contrast.name}: no {'; '.join(row.missing)}" for row in _rows(matrix) if row.missing]
-    return ["**Registered contrasts**", "", *table.grid(), "", f"({'. '.join([table.note, *missing])})", ""]
+    return [f"**{table.title}**", "", *table.grid(), "", f"({'. '.join([table.note, *missing])})", ""]
 
 
 def _rows(matrix: Matrix) -> list[Tested]:
-    return matrix.cached("contrasts", lambda study: evaluate(study, study.registered.contrasts, study.margin))
+    return matrix.cached("contrasts", evaluate_registered)
+
+
+def _unsigned(matrix: Matrix) -> int:
+    """How many of the runs that the contrasts are made of do not name their hash."""
+    return len(unsigned(_rows(matrix), matrix.registered.hash))
 
 
 def registered_table(matrix: Matrix) -> Table:
-    """A row for each contrast, in the order of their registration."""
+    """A row for each contrast, in the order of their registration.
+
+    Without tests where a run that they use was not run under them.
+    """
+    tests = [
+        ("p", lambda row: _p(row.p)),
+        ("Holm p", lambda row: _p(row.p_holm)),
+        ("answer", lambda row: row.word),
+    ]
+    late = _unsigned(matrix)
     return tabulate(
         "contrasts",
-        "Registered contrasts",
+        "Contrasts, descriptive" if late else "Registered contrasts",
         _rows(matrix),
         [
             ("question", lambda row: row.contrast.question),
             ("expected", lambda row: row.contrast.expect),
             ("effect", lambda row: _effect(row, matrix)),
-            ("95 % interval", lambda row: _interval(row, matrix.digits)),
+            ("95 % interval or bound", lambda row: _interval(row, matrix.digits)),
             ("n", lambda row: str(row.effect.n) if row.effect else "0"),
-            ("p", lambda row: _p(row.p)),
-            ("Holm p", lambda row: _p(row.p_holm)),
-            ("answer", lambda row: row.word),
+            *([] if late else tests),
         ],
         _note(matrix),
         _numbers,
@@ -47,16 +60,49 @@ def registered_table(matrix: Matrix) -> Table:
 
 
 def _note(matrix: Matrix) -> str:
-    """How many contrasts stand in the file, and in how many of the records its hash."""
-    now = matrix.registered.hash
-    count = sum(r.contrasts == now for r in matrix.records)
-    total = len(matrix.records)
-    known = "every run's record names" if count == total else f"{count} of {total} runs' records name"
-    return (
-        f"{len(matrix.registered.contrasts)} contrasts, fixed before the first run: {known} their hash, "
-        f"{now}; one number a seed; p is one-sided where a direction was expected; Holm p is corrected for "
-        "all of them, and below 0.05 is an answer"
+    """Whether the contrasts were fixed before the runs, how they are tested, and what intervals cover."""
+    file, rows = matrix.registered, _rows(matrix)
+    head = f"{len(file.contrasts)} contrasts"
+    if late := _unsigned(matrix):
+        total = len(used(rows))
+        head += f", registered after {late} of {total} runs: no test, as {late} of the runs that they use do "
+        words = [f"{head}not name their hash, {file.hash}", "one number a seed"]
+    else:
+        words = [
+            f"{head}, fixed before the first run: every run that they use names their hash, {file.hash}",
+            "one number a seed",
+            "p is one-sided where a direction was expected",
+            "Holm p is corrected for all of them, and below 0.05 is an answer",
+            "of one seed nothing is tested",
+        ]
+    bound = "where a direction was expected the interval is the one-sided bound, each at 95 % by itself"
+    return "; ".join([*words, _seeds(matrix), bound, *_covers(rows)])
+
+
+def _seeds(matrix: Matrix) -> str:
+    """Which seeds count, and whether their number was fixed."""
+    planned = matrix.registered.seeds
+    if planned is None:
+        return "the number of seeds was not fixed beforehand"
+    beyond = _listed(seed for seed in matrix.seeds if seed not in planned)
+    return f"planned seeds: {_listed(planned)}" + (
+        f"; seeds beyond the plan: {beyond}, no part of this" if beyond else ""
     )
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _covers(rows: list[Tested]) -> list[str]:
+    """What the intervals cover; where that differs, of which contrasts."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row.effect and row.effect.bounded:
+            names.setdefault(row.effect.covers, []).append(row.contrast.name)
+    if len(names) < 2:
+        return [f"intervals and bounds cover {covers}" for covers in names]
+    return [f"those of {', '.join(of)} cover {covers}" for covers, of in names.items()]
 
 
 def _effect(row: Tested, matrix: Matrix) -> str:
@@ -75,6 +121,9 @@ def _numbers(row: Tested) -> list[dict[str, Any]]:
 def _interval(row: Tested, digits: int) -> str:
     if not row.effect or not row.effect.bounded:
         return NOT_THERE
+    if row.bound:
+        side, end = row.bound
+        return f"{side} {rounded(end, digits, '+')}"
     return f"{rounded(row.effect.low, digits, '+')} to {rounded(row.effect.high, digits, '+')}"
 
 

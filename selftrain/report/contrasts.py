@@ -22,6 +22,9 @@ a person:
     over = { start = "random" }
     where = { fraction = 0.1, budget = 3.0 }
 
+The file may also say, above all contrasts, which seeds the study was planned with: `seeds = [0, 1, 2]`.
+Only these are tested then.  A number of seeds that was not fixed may have been chosen for the answer.
+
 `tests/report/contrasts.toml` holds the six contrasts of a whole study."""
 
 import difflib
@@ -40,6 +43,7 @@ import msgspec
 
 from selftrain.contrast_file import contrasts_digest
 from selftrain.record import Arm
+from selftrain.report.places import BUDGET, multiple
 from selftrain.system.errors import UserError
 from selftrain.system.files import write_atomic
 
@@ -72,9 +76,16 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def corners(self) -> list[dict[str, Value]]:
-        """Every combination of the values that `where` lists."""
+        """Every combination of the values that `where` lists; budgets as the tables have them."""
         values = [value if isinstance(value, list) else [value] for value in self.where.values()]
-        return [dict(zip(self.where, chosen)) for chosen in itertools.product(*values)]
+        return [
+            {axis: _as_in_tables(axis, value) for axis, value in zip(self.where, chosen)}
+            for chosen in itertools.product(*values)
+        ]
+
+
+def _as_in_tables(axis: str, value: Value) -> Value:
+    return multiple(value) if axis == BUDGET and isinstance(value, float) else value
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,11 +117,14 @@ class Registered:
     contrasts: list[Contrast]
     hash: str
     """of the file's content, as it stands in the records of the study"""
+    seeds: tuple[int, ...] | None = None
+    """those that the study was planned with, which alone are tested; None where the file does not say"""
 
 
 def read_registered(path: Path) -> Registered:
-    """The contrasts of a study and their hash.  Raises UserError as `read_contrasts` does."""
-    return Registered(read_contrasts(path), contrasts_digest(path))
+    """What stands in the file of a study, and its hash.  Raises UserError as `read_contrasts` does."""
+    contrasts, seeds = _read(path)
+    return Registered(contrasts, contrasts_digest(path), seeds)
 
 
 # ---- reading -------------------------------------------------------------------------------------------
@@ -122,11 +136,16 @@ def read_contrasts(path: Path) -> list[Contrast]:
     Raises UserError that names the file, the contrast and the cure, where the file cannot be read, an entry
     is unknown, missing or of another type, two contrasts have one name, or a sum would be no difference.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[Contrast], tuple[int, ...] | None]:
+    """The contrasts of a file, and the seeds that it plans."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as TOML ({error})") from None
-    _refuse_unknown(content, ("contrast",), f"{path}:")
+    _refuse_unknown(content, ("contrast", "seeds"), f"{path}:")
     entries = content.get("contrast", [])
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: registers no contrast; write at least one [[contrast]], or delete the file")
@@ -134,7 +153,15 @@ def read_contrasts(path: Path) -> list[Contrast]:
     twice = [name for name, count in Counter(each.name for each in contrasts).items() if count > 1]
     if twice:
         raise UserError(f"{path}: two contrasts are called {twice[0]!r}; give each a name of its own")
-    return contrasts
+    return contrasts, _seeds(content["seeds"], path) if "seeds" in content else None
+
+
+def _seeds(entry: Any, path: Path) -> tuple[int, ...]:
+    """The planned seeds of a file, checked."""
+    whole = isinstance(entry, list) and all(type(seed) is int and seed >= 0 for seed in entry)
+    if not whole or not entry or len(set(entry)) < len(entry):
+        raise UserError(f"{path}: seeds = {entry}: list the planned seeds, each once, such as [0, 1, 2]")
+    return tuple(sorted(entry))
 
 
 def _contrast(entry: Any, number: int, path: Path) -> Contrast:
@@ -229,21 +256,25 @@ def check_planned(
 
 def _matches(corner: Mapping[str, Value], place: Mapping[str, Any]) -> bool:
     """An axis that an arm's recipe does not have is no obstacle."""
-    return all(axis not in place or place[axis] == value for axis, value in corner.items())
+    return all(
+        axis not in place or _as_in_tables(axis, place[axis]) == value for axis, value in corner.items()
+    )
 
 
 # ---- writing -------------------------------------------------------------------------------------------
 
 
-def write_contrasts(path: Path, contrasts: list[Contrast]) -> None:
-    """Writes the file, whole or not at all, with a word on what it is."""
-    write_atomic(path, lambda file: file.write(to_toml(contrasts).encode()))
+def write_contrasts(path: Path, contrasts: list[Contrast], seeds: Iterable[int] | None = None) -> None:
+    """Writes the file, whole or not at all, with a word on what it is; seeds: the planned ones."""
+    write_atomic(path, lambda file: file.write(to_toml(contrasts, seeds).encode()))
 
 
-def to_toml(contrasts: list[Contrast]) -> str:
-    """The text of a file of contrasts."""
+def to_toml(contrasts: list[Contrast], seeds: Iterable[int] | None = None) -> str:
+    """The text of a file of contrasts; seeds: the planned ones, where they are fixed."""
     lines = ["# What this study asks, written before its first run.  A change to it is another question:"]
     lines += ["# every record of the study holds the digest of these contrasts."]
+    if seeds is not None:
+        lines += ["", f"seeds = {to_toml_value(sorted(seeds))}"]
     for contrast in contrasts:
         lines += ["", "[[contrast]]", *_entries(_plain(contrast))]
         for term in contrast.terms:

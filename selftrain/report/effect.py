@@ -28,7 +28,7 @@ rest is sigma_b^2 = c (S k - 1) / (S - 1)."""
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -104,6 +104,17 @@ class Effect:
     def half_width(self) -> float:
         """Of the interval; nan without one."""
         return (self.high - self.low) / 2
+
+    def at_level(self, level: float) -> "Effect":
+        """The same effect with the interval of another level, such as 0.90, each of whose ends is a one-sided
+        95 % bound; without an interval where this one has none.
+        """
+        if not self.levels:
+            return replace(self, level=level)
+        probability = (1 + level) / 2
+        half_width = float(quantile(probability, self.levels)) * _root_of_sum(self.levels)
+        df = float(degrees_of_freedom(probability, self.levels))
+        return replace(self, low=self.mean - half_width, high=self.mean + half_width, df=df, level=level)
 
     def show(self, digits: int, sign: str = "") -> str:
         """`12.3 ± 0.4`, or `12.3` without an interval; sign: "+" prints the sign of positive means too."""

@@ -21,6 +21,11 @@ def kind(record: Record) -> str:
     return record.protocol if record.arm.rounds else record.labels
 
 
+def multiple(of_least: float) -> float:
+    """A budget as tables and contrasts have it: steps are whole numbers, so further decimals say nothing."""
+    return round(of_least, 3)
+
+
 def setting_of(
     record: Record, axes: tuple[str, ...] = PLACE, base_steps: Mapping[str, int] | None = None
 ) -> Setting:
@@ -32,7 +37,7 @@ def setting_of(
     """
     values = record.settings | {"labels": kind(record)}
     if base_steps:
-        values[BUDGET] = round(record.steps / base_steps[record.settings["policy"]], 3)
+        values[BUDGET] = multiple(record.steps / base_steps[record.settings["policy"]])
     return Setting({axis: values[axis] for axis in axes if axis in values})
 
 

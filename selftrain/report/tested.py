@@ -1,17 +1,23 @@
-"""What became of registered contrasts: their effects, and their tests, corrected for their number."""
+"""What became of registered contrasts: their effects, and their tests, corrected for their number.
+
+A contrast that was written, or changed, with results in view tests nothing.  Whether one was, the records
+say: each names the hash of the contrasts that it was run under."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import replace as replace_fields
 
-from selftrain.record import Arm, Setting
-from selftrain.report.contrasts import ABOVE, EITHER, Contrast, Term, Value, nearest
+from selftrain.record import Arm, Record, Setting
+from selftrain.report.contrasts import ABOVE, EITHER, Contrast, Registered, Term, Value, nearest
 from selftrain.report.effect import Effect, Scores, effect_of_records, p_text
 from selftrain.report.matrix import Matrix
 from selftrain.report.places import place_name
+from selftrain.report.statistics import rounded
 
+NOT_TESTED = "not tested"
 ALPHA = 0.05  # the chance that any contrast of a study is called shown though its truth is zero
 
 
@@ -23,13 +29,27 @@ class Tested:
     effect: Effect | None
     """None where no seed has every record that is needed"""
     p: float
-    """one-sided where a direction was registered, else two-sided; nan where nothing can be tested"""
+    """one-sided where a direction was registered, else two-sided; nan where nothing can or may be tested"""
     p_holm: float
     """the same, corrected for all contrasts of the file"""
     word: str
-    """`above zero` or `below zero` where that is shown; else equivalent, open or not tested"""
+    """`above zero` or `below zero` where that is shown; else equivalent, open or not tested; descriptive
+    where it may not be tested"""
     missing: list[str]
     """records that are needed and not there, by arm, place and seeds"""
+    records: list[Record] = field(default_factory=list, repr=False)
+    """those that its number is made of"""
+
+    @property
+    def bound(self) -> tuple[str, float] | None:
+        """`at least` or `at most` and the end of the one-sided 95 % interval, where a direction was
+        registered: it leaves zero out exactly where the one-sided p is below 5 %.  None where there is none.
+        """
+        if self.contrast.expect == EITHER or not self.effect or not self.effect.bounded:
+            return None
+        both_sides = self.effect.at_level(1 - 2 * ALPHA)
+        above = self.contrast.expect == ABOVE
+        return ("at least", both_sides.low) if above else ("at most", both_sides.high)
 
     def sentence(self, metric: str, digits: int) -> str:
         """What is said of it; metric: the study's main one, digits: decimals of a score."""
@@ -37,12 +57,22 @@ class Tested:
         head = f"{self.contrast.question} **{self.word}**"
         if self.effect is None:
             return head + lacking
-        numbers = self.effect.numbers(unit(self.contrast, metric), digits)
-        if math.isnan(self.p):
+        tested, expected = not math.isnan(self.p), self.contrast.expect
+        numbers = self._numbers(unit(self.contrast, metric), digits, tested)
+        if not tested:
             return f"{head}: {numbers}{lacking}"
-        expected = self.contrast.expect
         one_sided = "" if expected == EITHER else f"; expected {expected}, one-sided {p_text(self.p)}"
         return f"{head}: {numbers}{one_sided}; {p_text(self.p_holm, 'p after Holm')}{lacking}"
+
+    def _numbers(self, unit_of: str, digits: int, tested: bool) -> str:
+        """The effect with its interval, or with the bound on the side that was registered."""
+        effect, bound = self.effect, self.bound
+        if bound is None:
+            return effect.numbers(unit_of, digits, p=tested)
+        side, end = bound
+        seeds = "one seed" if effect.n == 1 else f"n = {effect.n} seeds"
+        mean, end = (rounded(value, digits, "+") for value in (effect.mean, end))
+        return f"{mean} {unit_of}, {side} {end} with 95 % confidence ({effect.covers}), {seeds}"
 
 
 def unit(contrast: Contrast, metric: str) -> str:
@@ -53,26 +83,64 @@ def unit(contrast: Contrast, metric: str) -> str:
     return names.pop() if len(names) == 1 else "points"
 
 
-def evaluate(matrix: Matrix, contrasts: list[Contrast], margin: float = 1.0) -> list[Tested]:
+def evaluate(
+    matrix: Matrix,
+    contrasts: list[Contrast],
+    margin: float = 1.0,
+    *,
+    seeds: Collection[int] | None = None,
+    hash_of_file: str | None = None,
+) -> list[Tested]:
     """Every contrast of a file, tested together.
 
-    A contrast that lacks records is not tested, and counts among the tests all the same: what was not
-    measured must not make the others easier.  Holm's correction keeps the chance of any wrong finding among
-    all of them at 5 %, whatever their dependence (Holm 1979, Scandinavian J. of Statistics 6, 65-70).
-     margin: in the unit of the metric; within it an effect counts as equivalent to none.
+    A contrast that lacks records, or has one seed, is not tested, and counts among the tests all the same:
+    what was not measured must not make the others easier.  Holm's correction keeps the chance of any wrong
+    finding among all of them at 5 %, whatever their dependence (Holm 1979, Scandinavian J. of Statistics 6,
+    65-70).
+
+    The 5 % presuppose that the contrasts, the places that they are taken at and the number of seeds were
+    chosen before any result was seen: whoever adds seeds until an answer comes finds one more often (Simmons
+    et al. 2011, Psychological Science 22, 1359-1366).  They presuppose too that the numbers of seeds are
+    about normal and independent.
+
+    margin: in the unit of the metric; within it an effect counts as equivalent to none.  seeds: the planned
+    ones, which alone count; default all.  hash_of_file: of the contrasts; nothing is tested unless every
+    record that is used names it, and by default no record is asked.
     """
-    found = [_numbers(matrix, contrast) for contrast in contrasts]
-    ps = [p_of(effect, each.expect) if effect else math.nan for each, (effect, _) in zip(contrasts, found)]
-    corrected = holm(ps)
+    found = [_numbers(matrix, contrast, seeds) for contrast in contrasts]
+    if hash_of_file is not None and unsigned(found, hash_of_file):
+        return [replace(each, word="descriptive") if each.effect else each for each in found]
+    ps = [p_of(each.effect, each.contrast.expect) if each.effect else math.nan for each in found]
     return [
-        Tested(contrast, effect, p, p_holm, _word(contrast, effect, p_holm, margin), missing)
-        for contrast, (effect, missing), p, p_holm in zip(contrasts, found, ps, corrected)
+        replace(each, p=p, p_holm=p_holm, word=_word(each.contrast, each.effect, p_holm, margin))
+        for each, p, p_holm in zip(found, ps, holm(ps))
     ]
 
 
+def evaluate_registered(matrix: Matrix) -> list[Tested]:
+    """What became of the contrasts that stand beside a study's records."""
+    registered: Registered = matrix.registered
+    of_file = {"seeds": registered.seeds, "hash_of_file": registered.hash}
+    return evaluate(matrix, registered.contrasts, matrix.margin, **of_file)
+
+
+def unsigned(rows: list[Tested], hash_of_file: str) -> list[Record]:
+    """The records that some contrasts are made of and that were not run under their file."""
+    return [record for record in used(rows) if record.contrasts != hash_of_file]
+
+
+def used(rows: list[Tested]) -> list[Record]:
+    """The records that some contrasts are made of, each once."""
+    return list({record.key: record for row in rows for record in row.records}.values())
+
+
 def p_of(effect: Effect, expect: str) -> float:
-    """One-sided where a direction is expected, else two-sided; nan where there is no spread to test."""
-    if expect == EITHER or math.isnan(effect.p):
+    """One-sided where a direction is expected, else two-sided; nan where there is no spread to test, and of
+    one seed: its test images alone tell nothing of others.
+    """
+    if effect.n < 2 or not effect.spread:
+        return math.nan
+    if expect == EITHER:
         return effect.p
     towards = (effect.mean > 0) == (expect == ABOVE)
     return effect.p / 2 if towards else 1 - effect.p / 2
@@ -91,8 +159,10 @@ def holm(ps: list[float]) -> list[float]:
 
 
 def _word(contrast: Contrast, effect: Effect | None, p_holm: float, margin: float) -> str:
-    if effect is None:
-        return "not tested"
+    if effect is None or effect.n < 2:
+        return NOT_TESTED
+    if not effect.spread:
+        return "open"
     if p_holm <= ALPHA:
         return (
             contrast.expect
@@ -100,7 +170,7 @@ def _word(contrast: Contrast, effect: Effect | None, p_holm: float, margin: floa
             else f"{'above' if effect.mean > 0 else 'below'} zero"
         )
     if contrast.expect != EITHER and effect.clear and (effect.mean > 0) != (contrast.expect == ABOVE):
-        return "open, and the interval lies on the other side of zero"
+        return "open, and the two-sided interval lies on the other side of zero"
     shares = any(term.share_of_missing for term in contrast.terms)
     return "equivalent" if not shares and "equivalent" in effect.word(margin) else "open"
 
@@ -108,36 +178,48 @@ def _word(contrast: Contrast, effect: Effect | None, p_holm: float, margin: floa
 # ---- one number a seed ---------------------------------------------------------------------------------
 
 
-def _numbers(matrix: Matrix, contrast: Contrast) -> tuple[Effect | None, list[str]]:
-    """The effect over the seeds that have every record that is needed; and which records other seeds lack."""
-    contrast, unknown = _of_study(matrix, contrast)
-    if unknown:
-        return None, unknown
-    places = _places(matrix, contrast)
+def _numbers(matrix: Matrix, asked: Contrast, planned: Collection[int] | None) -> Tested:
+    """The effect over the seeds that have every record that is needed, and which records other seeds lack;
+    not tested yet.
+
+    planned: the seeds that count; None: all.
+    """
+    contrast, missing = _of_study(matrix, asked)
+    places: list[Setting] = []
+    if not missing:
+        places, missing = _places(matrix, contrast)
     if not places:
-        return None, _nowhere(matrix, contrast)
+        return Tested(asked, None, math.nan, math.nan, NOT_TESTED, missing)
     seeds_of = {
         (arm, setting): set(matrix.at(arm, setting))
         for term in contrast.terms
         for arm in term.arms
         for setting in _settings(term, places)
     }
-    every, complete = set.union(*seeds_of.values()), sorted(set.intersection(*seeds_of.values()))
-    missing = [
-        f"{arm} at {place_name(setting)}" + (f" (seeds {', '.join(map(str, lacking))})" if seeds else "")
+    every = set.union(*seeds_of.values())
+    counted = every if planned is None else every & set(planned)
+    complete = sorted(set.intersection(counted, *seeds_of.values()))
+    if never := sorted(set(planned or ()) - every):
+        missing.append(f"record of {_seed_names(never)}")
+    missing += [
+        f"{arm} at {place_name(setting)}" + (f" ({_seed_names(lacking)})" if seeds & counted else "")
         for (arm, setting), seeds in seeds_of.items()
-        if (lacking := sorted(every - seeds))
+        if (lacking := sorted(counted - seeds))
     ]
-    if not complete:
-        return None, missing
+    of_seeds = [[matrix.at(*each)[seed] for each in seeds_of] for seed in complete]
     effect = effect_of_records(
-        [[matrix.at(*each)[seed] for each in seeds_of] for seed in complete],
+        of_seeds,
         contrast.metrics(matrix.metric),
         lambda seed, scores: _number(matrix, contrast, places, complete[seed], scores),
     )
-    if effect is None:
+    if of_seeds and effect is None:
         missing.append("a share of what was missing, where nothing was")
-    return effect, missing
+    records = [record for each in of_seeds for record in each] if effect else []
+    return Tested(asked, effect, math.nan, math.nan, NOT_TESTED, missing, records)
+
+
+def _seed_names(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _of_study(matrix: Matrix, contrast: Contrast) -> tuple[Contrast, list[str]]:
@@ -146,7 +228,7 @@ def _of_study(matrix: Matrix, contrast: Contrast) -> tuple[Contrast, list[str]]:
 
     Fields that do not differ are no axes of a study; with one budget only it is 1.
     """
-    constant, known = set(), set.intersection(*(set(record.metrics) for record in matrix.records))
+    constant, known = set(), set.intersection(*map(_numeric, matrix.records))
     unknown = [
         f"no score {name!r}{nearest(name, known)}" for name in sorted(contrast.metrics(matrix.metric) - known)
     ]
@@ -159,33 +241,49 @@ def _of_study(matrix: Matrix, contrast: Contrast) -> tuple[Contrast, list[str]]:
             unknown.append(f"no record with {axis} other than {', '.join(map(str, values))}")
         constant.add(axis)
     terms = [
-        replace(term, where={axis: value for axis, value in term.where.items() if axis not in constant})
+        replace_fields(
+            term, where={axis: value for axis, value in term.where.items() if axis not in constant}
+        )
         for term in contrast.terms
     ]
-    return replace(contrast, terms=tuple(terms)), unknown
+    return replace_fields(contrast, terms=tuple(terms)), unknown
 
 
-def _places(matrix: Matrix, contrast: Contrast) -> list[Setting]:
-    """The values of all axes that the contrast does not name, wherever every one of its terms has records.
+def _numeric(record: Record) -> set[str]:
+    """The names of a record's scores that are one number: others hold one for each class."""
+    scores = record.metrics.items()
+    return {name for name, value in scores if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+def _places(matrix: Matrix, contrast: Contrast) -> tuple[list[Setting], list[str]]:
+    """The values of all axes that the contrast does not name, wherever every one of its terms has records;
+    and which arms are missing at the places where others have some.
 
     All its terms are taken at the same ones, or a sum would compare places and not arms.
     """
     named = list(contrast.terms[0].where)
-    return [
-        place
-        for place in dict.fromkeys(place.without(*named) for place in matrix.places)
-        if all(
-            any(matrix.at(arm, setting) for setting in _settings(term, [place]))
-            for term in contrast.terms
-            for arm in term.arms
-        )
-        and any(
-            matrix.stands(arm, setting)
-            for term in contrast.terms
-            for arm in term.arms
-            for setting in _settings(term, [place])
-        )
-    ]
+    found: list[Setting] = []
+    lacking: dict[str, None] = {}
+    for place in dict.fromkeys(place.without(*named) for place in matrix.places):
+        each = [(arm, _settings(term, [place])) for term in contrast.terms for arm in term.arms]
+        if not any(matrix.at(arm, s) and matrix.stands(arm, s) for arm, settings in each for s in settings):
+            continue
+        gone = [(arm, settings) for arm, settings in each if not any(matrix.at(arm, s) for s in settings)]
+        if not gone:
+            found.append(place)
+            continue
+        absent = [(arm, setting) for arm, settings in gone for setting in settings]
+        lacking |= {
+            f"{arm} at {place_name(setting)}": None
+            for arm, setting in absent
+            if "labels" in named or not _with_other_labels(matrix, arm, setting)
+        }
+    return (found, list(lacking)) if found else ([], _nowhere(matrix, contrast))
+
+
+def _with_other_labels(matrix: Matrix, arm: Arm, setting: Setting) -> bool:
+    """Whether a student stands there by the kind of labels that students have, and its teacher has not."""
+    return arm.rounds > 0 and any(matrix.at(arm, setting.but(labels=kind)) for kind in matrix.kinds)
 
 
 def _settings(term: Term, places: list[Setting]) -> list[Setting]:

@@ -97,6 +97,31 @@ def test_a_file_is_written_for_people(tmp_path):
     assert registered == [Contrast(name="worth", question=question, expect="above zero", terms=(term,))]
 
 
+def test_the_planned_seeds_stand_above_the_contrasts(tmp_path):
+    path = tmp_path / "contrasts.toml"
+    path.write_text(ONE)
+    plain = read_registered(path)
+    assert plain.seeds is None
+    write_contrasts(path, plain.contrasts, {2, 0, 1})
+    planned = read_registered(path)
+    assert "\n\nseeds = [0, 1, 2]\n\n[[contrast]]\n" in path.read_text()
+    assert (planned.seeds, planned.contrasts) == ((0, 1, 2), plain.contrasts) and planned.hash != plain.hash
+    assert read_contrasts(path) == plain.contrasts
+
+
+def test_a_file_without_new_keys_keeps_its_hash():
+    """Records of studies that were run under it name the hash."""
+    assert read_registered(SIX).hash == "64f9ef665178"
+
+
+@pytest.mark.parametrize("seeds", ["[]", "[0, 0]", "[0.5]", "[-1]", "[true]", "3", '["0"]'])
+def test_planned_seeds_that_are_none_are_refused(tmp_path, seeds):
+    path = tmp_path / "contrasts.toml"
+    path.write_text(f"seeds = {seeds}\n{ONE}")
+    with pytest.raises(UserError, match="contrasts.toml: seeds = .*list the planned seeds, each once"):
+        read_registered(path)
+
+
 def test_the_hash_of_a_file_is_of_what_is_asked_and_not_of_layout(tmp_path):
     first = read_registered(SIX).hash
     assert len(read_registered(SIX).contrasts) == 6
@@ -186,6 +211,30 @@ def test_a_contrast_that_no_run_will_answer_is_refused(tmp_path, old, new, messa
         check_planned(_read(ONE.replace(old, new), tmp_path / "contrasts.toml"), PLANNED, "f.toml")
 
 
+def test_budgets_are_rounded_alike_everywhere(tmp_path):
+    """3.3333333333333335 is written by nobody, and a matrix has 3.333."""
+    planned = [(arm, {"policy": policy, "budget": 1 / 0.3}) for arm, policy in zip(ARMS, ("S1", "S4"))]
+    planned += [(arm, place | {"policy": "S4"}) for arm, place in planned[:1]]
+    planned += [(arm, place | {"policy": "S1"}) for arm, place in planned[1:2]]
+    for budget in ("3.333", "3.3333333333333335"):
+        text = ONE.replace("budget = 3.0", f"budget = {budget}")
+        check_planned(_read(text, tmp_path / "contrasts.toml"), planned, "f.toml")
+    found = default_contrasts(list(ARMS), ["S1"], [1.0], [0.3, 1.0], equal_cost=1 / 0.3)
+    assert {term.where["budget"] for each in found for term in each.terms} == {1.0, 3.333}
+    assert found[0].question == (
+        "Is a start from imagenet better than a random one, trained 3.333 times as long?"
+    )
+
+
+def test_equal_cost_is_that_of_the_students_and_left_out_where_no_rung_has_it():
+    def budgets(equal_cost: float | None) -> set:
+        found = default_contrasts([RANDOM, RANDOM_STUDENT], ["S1"], [1.0], [1.0, 2.5, 3.0], equal_cost)
+        return {term.where["budget"] for each in found if "equal cost" in each.name for term in each.terms}
+
+    assert budgets(3.0) == {1.0, 3.0} and budgets(2.5) == {1.0, 2.5}
+    assert budgets(4.0) == budgets(None) == set()
+
+
 def test_a_study_registers_six_contrasts_by_itself(tmp_path):
     found = default_contrasts(list(ARMS), ["S1", "S4"], [0.2, 1.0], [1.0, 3.0])
     assert [(each.name, each.expect) for each in found] == [
@@ -196,6 +245,7 @@ def test_a_study_registers_six_contrasts_by_itself(tmp_path):
         ("self-training at equal cost from random", "either"),
         ("self-training at equal cost from imagenet", "either"),
     ]
+    assert "trained 3 times as long" in found[0].question and "largest budget" not in found[1].question
     assert found[1].terms[0].where == {"policy": "S4", "fraction": 1.0, "budget": 3.0}
     student, supervised = found[5].terms
     assert (student.arm, student.where) == (IMAGENET_STUDENT, {"budget": 1.0})

@@ -163,6 +163,21 @@ def test_resamples_of_one_test_image_tell_nothing():
     assert found.image_variance == 0 and found.covers == "other seeds, on these test images"
 
 
+@UNHURRIED
+@given(SEEDS, some.integers(0, 1000), some.floats(0.5, 0.99))
+def test_at_another_level_an_effect_is_what_it_would_have_been_at_once(seeds, number, level):
+    values, replicates = np.random.default_rng(number).normal(size=seeds).tolist(), noise(seeds, number)
+    effect = effect_of(values, replicates, 100)
+    other, expected = effect.at_level(level), effect_of(values, replicates, 100, level=level)
+    assert other.level == level and (other.mean, other.p, other.n) == (effect.mean, effect.p, effect.n)
+    assert (other.low, other.high, other.df) == pytest.approx((expected.low, expected.high, expected.df))
+    assert effect.at_level(0.95) == effect
+
+
+def test_an_effect_without_an_interval_has_none_at_another_level():
+    assert not effect_of([1.0]).at_level(0.9).bounded and not effect_of([1.0, 1.0]).at_level(0.9).bounded
+
+
 def test_where_nothing_differs_that_is_said_and_no_p():
     same = effect_of([5.1 - 4.1, 3.3 - 2.3, 1.0])  # equal but for rounding
     assert same.numbers("AP", 1) == "+1.0 AP with every one of n = 3 seeds: no spread to test"

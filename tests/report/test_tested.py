@@ -14,6 +14,7 @@ from selftrain.report.effect import effect_of
 from selftrain.report.matrix import Matrix
 from selftrain.report.registered import default_contrasts
 from selftrain.report.tested import evaluate, holm, p_of, unit
+from selftrain.report.tested import unsigned as unsigned_of
 from tests.records import ARMS, IMAGENET, IMAGENET_STUDENT, RANDOM_STUDENT, made_up, with_hashes
 from tests.report.studies import study
 
@@ -96,7 +97,9 @@ def test_ps_are_one_sided_where_a_direction_was_registered_and_corrected_togethe
     assert p_of(wrong_way, "below zero") == pytest.approx(wrong_way.p / 2)
     assert p_of(wrong_way, "either") == wrong_way.p
     [against] = evaluate(Matrix("x", ladder()), [Contrast(**asdict(SIX[3]) | {"expect": "below zero"})])
-    assert against.p > 0.99 and against.word == "open, and the interval lies on the other side of zero"
+    assert (
+        against.p > 0.99 and against.word == "open, and the two-sided interval lies on the other side of zero"
+    )
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 6, 9])
@@ -126,7 +129,7 @@ def test_a_seed_that_lacks_a_record_is_left_out_and_named():
     found = evaluate(without(ladder(), RANDOM, "S4", 0.1, 2), SIX)
     few, reversal = found[0], found[2]
     assert few.effect.n == 2 and few.effect.mean == pytest.approx(4 * 0.95)
-    assert few.missing == ["random at S4, 10 %, 3T (seeds 2)"]
+    assert few.missing == ["random at S4, 10 %, 3T (seed 2)"]
     assert reversal.effect.n == 3 and not reversal.missing
     # one of the values that `where` lists ran nowhere
     gone = evaluate(without(ladder(), RANDOM, "S4", 0.1, 0, 1, 2), SIX)[1]
@@ -140,7 +143,12 @@ def test_without_places_a_contrast_is_the_mean_wherever_all_its_arms_ran():
     # at T there are four places of six, and students stand at T alone
     taught = Contrast(name="t", question="Q?", terms=(Term(weight=1.0, arm=RANDOM_STUDENT, over=RANDOM),))
     [found] = evaluate(Matrix("x", ladder()), [taught])
-    assert found.effect.mean == pytest.approx(3.0) and not found.missing
+    assert found.effect.mean == pytest.approx(3.0)
+    # the places that drop out are named: else they could be chosen after looking
+    assert found.missing == [
+        f"random + self-training at {policy}, {100 * fraction:g} %, 3T"
+        for policy, fraction in sorted(GAINS, key=lambda at: (-at[1], at[0]))
+    ]
 
 
 def test_a_place_of_students_alone_does_not_count_a_supervised_run_twice():
@@ -232,13 +240,18 @@ def test_a_share_of_nothing_is_not_taken():
 def test_sentences():
     found = evaluate(Matrix("x", ladder()), SIX)
     assert found[0].sentence("AP", 1) == (
-        "Is pre-training worth more with 300 labels than with 3,000? **above zero**: +4.0 AP, 95 % interval "
-        "+3.0 to +5.0 (other seeds, on these test images), n = 3 seeds, p = 0.003; expected above zero, "
+        "Is pre-training worth more with 300 labels than with 3,000? **above zero**: +4.0 AP, at least +3.3 "
+        "with 95 % confidence (other seeds, on these test images), n = 3 seeds; expected above zero, "
         "one-sided p = 0.002; p after Holm = 0.008"
+    )
+    assert found[4].sentence("AP", 1) == (  # no direction was registered
+        "Is a student better than a supervised run of as many images as it and its teacher saw? **below "
+        "zero**: -7.0 AP, 95 % interval -7.1 to -6.9 (other seeds, on these test images), n = 3 seeds, "
+        "p < 0.001; p after Holm < 0.001"
     )
     assert unit(SIX[5], "AP") == "% of what was missing" and unit(SIX[0], "AP") == "AP"
     same = evaluate(Matrix("x", [r for r in ladder() if r.seed == 1]), SIX)[0]
-    assert same.word == "open" and same.sentence("AP", 1).endswith("**open**: +4.0 AP, one seed: no interval")
+    assert same.sentence("AP", 1).endswith("**not tested**: +4.0 AP, one seed: no interval")
 
 
 def test_within_the_margin_is_equivalent():
@@ -251,7 +264,11 @@ def test_the_contrasts_that_a_study_registers_by_itself_can_be_evaluated():
     matrix = Matrix("x", ladder())
     registered = default_contrasts(matrix.arms, matrix.policies, matrix.fractions, [1.0, 3.0])
     found = {each.contrast.name: each for each in evaluate(matrix, registered)}
-    assert all(each.effect and not each.missing for each in found.values())
+    assert all(each.effect for each in found.values())
+    assert {name: each.missing for name, each in found.items() if each.missing} == {
+        f"self-training at equal cost from {start}": [f"{start} + self-training at S4, 33.3 %, T"]
+        for start in ("random", "imagenet")
+    }
     means = {name: round(each.effect.mean, 6) for name, each in found.items()}
     assert means == {
         "starting from imagenet": 3.8,  # the mean of GAINS
@@ -261,3 +278,123 @@ def test_the_contrasts_that_a_study_registers_by_itself_can_be_evaluated():
         "self-training at equal cost from random": -7.0,
         "self-training at equal cost from imagenet": -7.0,
     }
+
+
+GAIN = Contrast(
+    name="g", question="Q?", expect="above zero", terms=(Term(weight=1.0, arm=IMAGENET, over=RANDOM),)
+)
+
+
+@pytest.mark.parametrize("expect", ["above zero", "below zero", "either"])
+def test_one_seed_is_not_tested_by_its_test_images_alone(expect):
+    one = [resampled(record, 0.2) for record in ladder() if record.seed == 1]
+    found = evaluate(Matrix("x", one), [Contrast(**asdict(each) | {"expect": expect}) for each in SIX])
+    assert found[2].effect.p < 1e-3  # by its test images
+    for each in found:
+        assert each.word == "not tested" and math.isnan(each.p) and math.isnan(each.p_holm)
+    assert "p =" not in found[2].sentence("AP", 1) and "p <" not in found[2].sentence("AP", 1)
+
+
+def test_a_contrast_of_one_seed_counts_among_the_tests():
+    lacking = {("S4", 0.333, seed) for seed in (1, 2)}
+    places = [r for r in ladder() if (r.settings["policy"], r.settings["fraction"], r.seed) not in lacking]
+    found = evaluate(Matrix("x", places), SIX)
+    assert found[2].effect.n == 1 and found[2].word == "not tested"
+    assert min(each.p_holm for each in found if each.p_holm == each.p_holm) == pytest.approx(
+        6 * min(each.p for each in found if each.p == each.p)
+    )
+
+
+def test_seeds_that_do_not_differ_are_open():
+    [found] = evaluate(study((4.0, 4.0, 4.0)), [GAIN], margin=10.0)
+    assert found.effect.n == 3 and not found.effect.spread
+    assert math.isnan(found.p) and math.isnan(found.p_holm) and found.word == "open"
+
+
+@pytest.mark.parametrize("unsigned", [0, 1, 12])
+def test_contrasts_are_tested_only_where_every_record_that_they_use_names_them(unsigned):
+    records = study((4.0, 5.0, 6.0)).records
+    used_by_it = [record for record in records if not record.arm.rounds]
+    late = {record.key for record in used_by_it[:unsigned]}
+    signed = [
+        replace(record, contrasts="now" if record.key not in late and not record.arm.rounds else None)
+        for record in records
+    ]
+    matrix = Matrix("x", signed)
+    [found] = evaluate(matrix, [GAIN], hash_of_file="now")
+    assert len(found.records) == len(used_by_it) == 18
+    assert len(unsigned_of([found], "now")) == unsigned
+    assert found.effect.mean == 5.0
+    if unsigned:
+        assert found.word == "descriptive" and math.isnan(found.p) and math.isnan(found.p_holm)
+    else:
+        assert found.word == "above zero" and found.p == found.effect.p / 2
+
+
+def test_only_planned_seeds_are_tested_and_those_that_lack_are_named():
+    matrix = study((4.0, 5.0, 6.0, 50.0)[:3])
+    [found] = evaluate(matrix, [GAIN], seeds=[0, 1])
+    assert (found.effect.mean, found.effect.n, found.missing) == (4.5, 2, [])
+    [found] = evaluate(matrix, [GAIN], seeds=[1, 2, 7, 8])
+    assert (found.effect.mean, found.effect.n, found.missing) == (5.5, 2, ["record of seeds 7, 8"])
+    [found] = evaluate(matrix, [GAIN], seeds=[7])
+    assert (found.effect, found.word) == (None, "not tested") and "record of seed 7" in found.missing
+    # what a seed beyond the plan lacks is no matter, and what a planned one lacks is
+    fewer = without(ladder(), RANDOM, "S4", 0.1, 2)
+    assert evaluate(fewer, SIX, seeds=[0, 1])[0].missing == []
+    assert evaluate(fewer, SIX, seeds=[1, 2])[0].missing == ["random at S4, 10 %, 3T (seed 2)"]
+
+
+def test_a_place_where_one_arm_is_missing_is_named():
+    gone = without(ladder(), IMAGENET, "S4", 0.333, 0, 1, 2)
+    [found] = evaluate(gone, [Contrast(**asdict(GAIN) | {"terms": (at(budget=3.0),)})])
+    assert found.effect.mean == 5.0 and found.missing == ["imagenet at S4, 33.3 %, 3T"]
+
+
+def at(**where) -> Term:
+    return Term(weight=1.0, arm=IMAGENET, over=RANDOM, where=where)
+
+
+def test_students_have_labels_of_their_own_kind_and_lack_nothing_for_that():
+    records = [
+        made_up(arm, seed=s, score=30.0 + s + arm.rounds * (1 + s / 10), protocol="train+pseudo_aug")
+        for arm in (RANDOM, RANDOM_STUDENT)
+        for s in range(2)
+    ]
+    taught = Contrast(name="t", question="Q?", terms=(Term(weight=1.0, arm=RANDOM_STUDENT, over=RANDOM),))
+    [found] = evaluate(Matrix("x", records), [taught])
+    assert found.effect.n == 2 and not found.missing
+
+
+@pytest.mark.parametrize("gains", [(0.1, 1.0, 1.3), (0.3, 1.0, 1.7), (-0.2, 1.0, 1.3), (-3.0, -2.0, -1.0)])
+@pytest.mark.parametrize("expect", ["above zero", "below zero"])
+def test_the_bound_leaves_zero_out_exactly_where_the_one_sided_test_is_passed(gains, expect):
+    [found] = evaluate(study(gains), [Contrast(**asdict(GAIN) | {"expect": expect})])
+    side, end = found.bound
+    assert side == {"above zero": "at least", "below zero": "at most"}[expect]
+    assert (end > 0 if expect == "above zero" else end < 0) == (found.p <= 0.05) == (found.word == expect)
+    assert evaluate(study(gains), [Contrast(**asdict(GAIN) | {"expect": "either"})])[0].bound is None
+
+
+def test_a_budget_is_looked_up_as_the_tables_round_it():
+    records = [
+        made_up(arm, seed=s, score=30.0 + s + arm.rounds + budget + 2 * (arm == IMAGENET) * s, steps=steps)
+        for arm in (RANDOM, IMAGENET)
+        for s in range(3)
+        for budget, steps in ((1, 240), (3, 800))
+    ]
+    matrix = Matrix("x", records)
+    assert matrix.budgets == [1.0, 3.333]
+    registered = default_contrasts(matrix.arms, matrix.policies, matrix.fractions, [0.3, 1.0])
+    assert registered[0].terms[0].where == {"budget": 3.333}
+    for budget in (3.333, 10 / 3):
+        [found] = evaluate(matrix, [Contrast(**asdict(GAIN) | {"terms": (at(budget=budget),)})])
+        assert found.effect.n == 3 and not found.missing
+
+
+def test_scores_of_each_class_are_no_score_of_a_contrast():
+    records = study((4.0, 5.0, 6.0)).records
+    by_class = [replace(r, metrics=r.metrics | {"AP by class": {"cat": 1.0}}) for r in records]
+    contrast = Contrast(**asdict(GAIN) | {"metric": "AP by class"})
+    [found] = evaluate(Matrix("x", by_class), [contrast])
+    assert found.effect is None and found.missing[0].startswith("no score 'AP by class'")
