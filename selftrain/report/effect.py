@@ -110,7 +110,7 @@ class Effect:
         95 % bound; without an interval where this one has none.
         """
         if not self.levels:
-            return replace(self, level=level)
+            return replace(self, level=level, low=math.nan, high=math.nan, df=math.nan)
         probability = (1 + level) / 2
         half_width = float(quantile(probability, self.levels)) * _root_of_sum(self.levels)
         df = float(degrees_of_freedom(probability, self.levels))
@@ -166,6 +166,18 @@ def p_text(p: float, name: str = "p") -> str:
     return f"{name} < 0.001" if p < 0.001 else f"{name} = {p:.3f}"
 
 
+def covered(groups: Counter, resampled: bool) -> str:
+    """What an interval covers, in words.
+
+    groups: how many seeds have each set of test images; resampled: whether scores under resamples of these
+    are known.
+    """
+    seeds = groups.total()
+    if seeds == 1:
+        return IMAGES if resampled else NEITHER
+    return BOTH if resampled or len(groups) == seeds else SEEDS
+
+
 def effect_of(
     values: Sequence[float],
     replicates: np.ndarray | None = None,
@@ -191,31 +203,23 @@ def effect_of(
     if replicates is not None:
         each = float(np.mean([_variance(row) for row in replicates]))
         image_variance, own = map(float, of_images(each, _variance(replicates.mean(0)), groups))
-    if n > 1:
-        covers = BOTH if len(groups) == n or replicates is not None else SEEDS
-    else:
-        covers = NEITHER if replicates is None else IMAGES
+    covers = covered(groups, replicates is not None)
     mean = float(np.mean(values))
-    df = p = half_width = math.nan
-    if levels := _levels((seed_variance, n - 1), (image_variance, images - 1)):
-        error = _root_of_sum(levels)
-        half_width = quantile((1 + level) / 2, levels) * error
-        df = float(degrees_of_freedom((1 + level) / 2, levels))
-        p = 2 * upper_tail(abs(mean) / error, levels)
-    return Effect(
+    levels = _levels((seed_variance, n - 1), (image_variance, images - 1))
+    found = Effect(
         mean=mean,
-        low=mean - half_width,
-        high=mean + half_width,
+        low=math.nan,
+        high=math.nan,
         n=n,
-        df=df,
-        p=p,
+        df=math.nan,
+        p=2 * upper_tail(abs(mean) / _root_of_sum(levels), levels) if levels else math.nan,
         seed_variance=seed_variance,
         image_variance=image_variance,
         own_image_variance=own,
         images=images,
         covers=covers,
-        level=level,
     )
+    return found.at_level(level)
 
 
 Scores = Callable[[Record, str], np.ndarray]
@@ -236,11 +240,8 @@ def effect_of_records(
     """
     if not of_seeds:
         return None
-    of_resamples = [
-        record.resampled.get(name) or () for each in of_seeds for record in each for name in metrics
-    ]
-    images = min(record.scored_images for each in of_seeds for record in each)
-    resampled = images > 1 and len(sizes := {len(each) for each in of_resamples}) == 1 and sizes != {0}
+    every = [record for each in of_seeds for record in each]
+    resampled = are_resampled(every, metrics)
 
     def _scores(record: Record, metric: str) -> np.ndarray:
         return np.array(
@@ -251,7 +252,14 @@ def effect_of_records(
     if not np.isfinite(numbers).all():
         return None
     tests = [tuple(record.hashes.test for record in each) for each in of_seeds]
+    images = min(record.scored_images for record in every)
     return effect_of(numbers[:, 0].tolist(), numbers[:, 1:] if resampled else None, images, tests)
+
+
+def are_resampled(records: Collection[Record], metrics: Collection[str]) -> bool:
+    """Whether all records have these scores under the same number of resamples of several test images."""
+    sizes = {len(record.resampled.get(name) or ()) for record in records for name in metrics}
+    return len(sizes) == 1 and sizes != {0} and all(record.scored_images > 1 for record in records)
 
 
 def score_of(records: Collection[Record], metric: str) -> Effect | None:

@@ -5,6 +5,7 @@ of its own start (what self-training is worth).  The curves and their intervals 
 `label_curves.py`."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from selftrain.record import RANDOM, Arm, Record, Setting
-from selftrain.report.effect import BOTH, SEEDS
+from selftrain.report.effect import are_resampled, covered
 from selftrain.report.label_curves import Curves, Needed, Reading
 from selftrain.report.label_lines import Points
 from selftrain.report.matrix import Matrix
@@ -131,9 +132,8 @@ class Series:
     def covers(self) -> str:
         """What the intervals cover, in words."""
         every = self.points.values()
-        resampled = all(each.resampled is not None for each in every)
-        nested = all(len(set(each.tests)) == len(set(each.seeds)) > 1 for each in every)
-        return BOTH if resampled or nested else SEEDS
+        tests = {seed: test for each in every for seed, test in zip(each.seeds, each.tests)}
+        return covered(Counter(tests.values()), all(each.resampled is not None for each in every))
 
     @property
     def examples(self) -> list[Equivalent]:
@@ -192,15 +192,13 @@ def find_series(matrix: Matrix) -> list[Series]:
 
 def _points(records: list[Record], metric: str) -> Points:
     """Scores are in percent, and more of them is better."""
-    resampled = [r.resampled.get(metric) or () for r in records]
-    images = min(r.scored_images for r in records)
-    known = images > 1 and len(sizes := {len(each) for each in resampled}) == 1 and sizes != {0}
+    resampled = are_resampled(records, [metric])
     return Points(
         np.array([r.labelled_images for r in records], float),
         np.array([r.seed for r in records]),
         np.array([100 - r.score for r in records]),
-        100 - np.array(resampled, float) if known else None,
-        images,
+        100 - np.array([r.resampled[metric] for r in records], float) if resampled else None,
+        min(r.scored_images for r in records),
         np.array([r.hashes.test for r in records]),
     )
 
