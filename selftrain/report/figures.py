@@ -195,11 +195,11 @@ def labels(matrix: Matrix) -> Figure:
         axes.set(
             xlabel="labelled images, logarithmic",
             ylabel=f"{matrix.metric} ({matrix.records[0].split} split)",
-            ylim=(0, None),
             title=f"Accuracy against labels: {matrix.name}, {policy}{variant_name(variant)}",
         )
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=7)
+    grid[0][0].set_ylim(0, None)  # when all are drawn: the limits of one are those of all
     return figure
 
 

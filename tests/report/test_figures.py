@@ -56,6 +56,19 @@ def test_the_frontier_has_a_line_for_each_arm_with_a_point_for_each_rung():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["6.4k", "19.2k"]
 
 
+def test_no_panel_cuts_off_what_a_later_one_shows():
+    """The second rung is higher than the first, and both share their axis."""
+    records = [
+        made_up(RANDOM, fraction=fraction, seed=seed, score=score + seed, steps=steps)
+        for seed in range(3)
+        for fraction in (0.2, 1.0)
+        for steps, score in ((800, 20.0), (2400, 60.0))
+    ]
+    figure = FIGURES["labels"](Matrix("x", records))
+    assert len(figure.axes) == 2 and all(axes.get_ylim()[1] > 61 for axes in figure.axes)
+    assert all(axes.get_ylim()[0] == 0 for axes in figure.axes)
+
+
 def test_starts_have_colours_and_rounds_have_lines():
     twice = Arm("random", ("self-training", "self-training"))
     assert [look(arm)["linestyle"] for arm in (RANDOM, RANDOM_STUDENT, twice)] == ["-", "--", "-."]
