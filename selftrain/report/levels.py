@@ -12,6 +12,7 @@ statistic.
 
 scipy is imported where a quantile is asked for, and not with this file, as in `statistics.py`."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
@@ -76,7 +77,9 @@ def upper_tail(statistic: float, levels: Sequence[Level]) -> float:
         return low
     if _excess(high) >= 0:
         return high
-    return float(optimize.brentq(_excess, low, high, xtol=1e-300, rtol=1e-10))
+    # by its logarithm: a tail may be smaller by hundreds of orders of magnitude than the other end
+    root = optimize.brentq(lambda log: _excess(math.exp(log)), math.log(low), math.log(high), xtol=1e-11)
+    return math.exp(root)
 
 
 def degrees_of_freedom(probability: float, levels: Sequence[Level]) -> float:

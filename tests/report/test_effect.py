@@ -110,6 +110,17 @@ def test_the_quantile_of_two_levels_lies_between_theirs_and_its_tail_leads_back(
 
 
 @UNHURRIED
+@given(VARIANCES, some.floats(1, 1e4), some.integers(1, 60), some.floats(1, 1e4))
+def test_an_effect_that_is_sure_beyond_all_doubt_has_a_p_all_the_same(variance, ratio, few, statistic):
+    """Many seeds that agree: a tail may be smaller than what one level alone would leave by far."""
+    levels = [(variance, few), (variance * ratio, 499)]
+    tail = upper_tail(statistic, levels)
+    assert 0 < tail <= 0.5
+    if tail > 1e-290:  # below it a float ends
+        assert -quantile(tail, levels) == pytest.approx(statistic, rel=1e-6)
+
+
+@UNHURRIED
 @given(VARIANCES, some.integers(1, 30), some.floats(-60, 60))
 def test_one_level_or_two_alike_are_students_t(variance, df, statistic):
     for levels in ([(variance, df)], [(variance, df), (1.0, df)], [(variance, df), (0.0, 7)]):
